@@ -1,0 +1,60 @@
+// gather: a batch from a data set of bytes that stays on the GPU.
+//   x[b, c, y, x] = levels[c][byte of image order[first + b] at (c, y', x')]
+// `levels` holds the 256 values that a byte can stand for in each channel (k / 255, or normalised), made on
+// the CPU: a division on the GPU may be off by an ulp, a table is the same on every adapter.
+// AUGMENT = 1: a random flip and a shift by up to p.shift pixels, reflected at the border, drawn from word
+// block (first + b) of the stream (seed, purpose, item): the same for a sample whatever the batch size.
+// The set lies in two buffers, because one binding may be limited to 128 MiB.
+// Needs random.wgsl before it. Grid: linear over batch x image, 64 invocations a workgroup.
+
+struct Params {
+    batch: u32, channels: u32, height: u32, width: u32,
+    first: u32, images_in_a: u32,
+    item: u32, purpose: u32, seed_low: u32, seed_high: u32, flip: u32, shift: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> bytes_a: array<u32>;
+@group(0) @binding(2) var<storage, read> bytes_b: array<u32>;
+@group(0) @binding(3) var<storage, read> all_labels: array<u32>;
+@group(0) @binding(4) var<storage, read> order: array<u32>;
+@group(0) @binding(5) var<storage, read> levels: array<f32>;
+@group(0) @binding(6) var<storage, read_write> x: array<f32>;
+@group(0) @binding(7) var<storage, read_write> labels: array<u32>;
+
+// Reflects a coordinate at the first and last pixel: -1 is 1, size is size - 2.
+fn reflect_at(v: i32, size: i32) -> i32 {
+    let low = abs(v);
+    return select(low, 2 * (size - 1) - low, low >= size);
+}
+
+@compute @workgroup_size(64)
+fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+          @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let size = p.channels * p.height * p.width;
+    if i >= p.batch * size { return; }
+    let b = i / size;
+    let c = (i / (p.height * p.width)) % p.channels;
+    var row = (i / p.width) % p.height;
+    var column = i % p.width;
+    if AUGMENT == 1u {
+        let words = random_block(p.first + b, p.item, p.purpose, vec2<u32>(p.seed_low, p.seed_high));
+        if p.flip == 1u && (words.x & 1u) == 1u { column = p.width - 1u - column; }
+        let range = 2u * p.shift + 1u;
+        let dy = i32(multiply_high(words.y, range)) - i32(p.shift);
+        let dx = i32(multiply_high(words.z, range)) - i32(p.shift);
+        row = u32(reflect_at(i32(row) + dy, i32(p.height)));
+        column = u32(reflect_at(i32(column) + dx, i32(p.width)));
+    }
+    let image = order[p.first + b];
+    let inside = (c * p.height + row) * p.width + column;
+    var word = 0u;
+    if image < p.images_in_a {
+        word = bytes_a[(image * size + inside) / 4u];
+    } else {
+        word = bytes_b[((image - p.images_in_a) * size + inside) / 4u];
+    }
+    let level = (word >> (8u * (inside & 3u))) & 0xffu;
+    x[i] = levels[c * 256u + level];
+    if i % size == 0u { labels[b] = all_labels[image]; }
+}

@@ -1,0 +1,69 @@
+// max_pool: y[plane, oy, ox] = max of x over a K x K window at stride S, and the winner's place in its
+// plane (the first one among equals, in row order; NaN wins, as in PyTorch). Padding never wins.
+// Backward gathers: each pixel asks the windows that cover it whether it was their winner.
+// K, S: window and stride. Grid: linear over the outputs (forward) or inputs (backward), 64 a workgroup.
+
+struct Params { planes: u32, in_h: u32, in_w: u32, out_h: u32, out_w: u32, padding: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> winners: array<u32>;
+
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> won: array<u32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+
+// NaN by its bits: compilers may assume that v != v is false.
+fn is_nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.planes * p.out_h * p.out_w { return; }
+    let ox = i % p.out_w;
+    let oy = (i / p.out_w) % p.out_h;
+    let start = (i / (p.out_w * p.out_h)) * p.in_h * p.in_w;
+    var best = 0.0;
+    var place = 0xffffffffu;
+    for (var ky = 0u; ky < K; ky++) {
+        for (var kx = 0u; kx < K; kx++) {
+            // Unsigned wrap-around makes a negative place a huge one.
+            let iy = oy * S + ky - p.padding;
+            let ix = ox * S + kx - p.padding;
+            if iy < p.in_h && ix < p.in_w {
+                let value = x[start + iy * p.in_w + ix];
+                if place == 0xffffffffu || value > best || (is_nan(value) && !is_nan(best)) {
+                    best = value;
+                    place = iy * p.in_w + ix;
+                }
+            }
+        }
+    }
+    y[i] = best;
+    winners[i] = place;
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+            @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.planes * p.in_h * p.in_w { return; }
+    let ix = i % p.in_w;
+    let iy = (i / p.in_w) % p.in_h;
+    let start = (i / (p.in_w * p.in_h)) * p.out_h * p.out_w;
+    let place = iy * p.in_w + ix;
+    // Windows oy with oy S <= iy + padding < oy S + K.
+    let last_y = min((iy + p.padding) / S, p.out_h - 1u);
+    let last_x = min((ix + p.padding) / S, p.out_w - 1u);
+    let first_y = (max(iy + p.padding + S, K) - K) / S;
+    let first_x = (max(ix + p.padding + S, K) - K) / S;
+    var sum = 0.0;
+    for (var oy = first_y; oy <= last_y; oy++) {
+        for (var ox = first_x; ox <= last_x; ox++) {
+            let o = start + oy * p.out_w + ox;
+            if won[o] == place { sum += dy[o]; }
+        }
+    }
+    dx[i] = sum;
+}

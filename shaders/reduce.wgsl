@@ -1,0 +1,57 @@
+// reduce: y[o, i] = sum, mean, max or log-sum-exp over r of x[o, r, i], in the order of r.
+// OP: 0 sum, 1 mean, 2 max, 3 log-sum-exp (max first, so that exp cannot overflow).
+// Backward: dx = dy, dy / R, dy for the first maximum, dy exp(x - y).
+// Grid: linear over outer x inner, 64 invocations a workgroup; each runs over all r.
+
+struct Params { outer: u32, length: u32, inner: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+@group(0) @binding(2) var<storage, read> result: array<f32>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.outer * p.inner { return; }
+    let start = (i / p.inner) * p.length * p.inner + i % p.inner;
+    var value = 0.0;
+    if OP >= 2u {
+        value = x[start];
+        for (var r = 1u; r < p.length; r++) { value = max(value, x[start + r * p.inner]); }
+    }
+    if OP == 3u {
+        var sum = 0.0;
+        for (var r = 0u; r < p.length; r++) { sum += exp(x[start + r * p.inner] - value); }
+        value += log(sum);
+    }
+    if OP <= 1u {
+        for (var r = 0u; r < p.length; r++) { value += x[start + r * p.inner]; }
+        if OP == 1u { value = value / f32(p.length); }
+    }
+    y[i] = value;
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+            @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.outer * p.inner { return; }
+    let start = (i / p.inner) * p.length * p.inner + i % p.inner;
+    var given = false;
+    for (var r = 0u; r < p.length; r++) {
+        let at = start + r * p.inner;
+        var value = dy[i];
+        if OP == 1u { value = value / f32(p.length); }
+        if OP == 2u {
+            let first = !given && x[at] == result[i];
+            given = given || first;
+            value = select(0.0, value, first);
+        }
+        if OP == 3u { value *= exp(x[at] - result[i]); }
+        dx[at] = value;
+    }
+}

@@ -1,0 +1,158 @@
+//! Which adapter to run on, and what it is.
+
+use serde::Serialize;
+
+use super::{GpuError, Result};
+
+/// What every log and every result says about the adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct AdapterSummary {
+    /// The adapter's own name, e.g. `llvmpipe (LLVM 15.0.6, 256 bits)`.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12` or `gl`.
+    pub backend: String,
+    /// Driver and its version as the driver reports them.
+    pub driver: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub device_type: String,
+}
+
+impl AdapterSummary {
+    pub(super) fn of(adapter: &wgpu::Adapter) -> Self {
+        let info = adapter.get_info();
+        let device_type = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        };
+        Self {
+            name: info.name,
+            backend: info.backend.to_str().to_owned(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            device_type: device_type.to_owned(),
+        }
+    }
+
+    /// Whether kernels run on the processor, through a software driver.
+    pub fn is_software(&self) -> bool {
+        self.device_type == "software"
+    }
+
+    /// The line with which every command begins.
+    pub fn line(&self) -> String {
+        format!("adapter: {} ({}, {}), driver: {}", self.name, self.backend, self.device_type, self.driver)
+    }
+
+    /// A plain warning for software adapters, where there is one to give.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.is_software().then_some(
+            "warning: this is a software adapter: kernels run on the processor, many times slower than on a GPU",
+        )
+    }
+}
+
+/// An adapter with all that `shadegrad info` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterDetails {
+    /// Position in the list; `--adapter INDEX` takes it.
+    pub index: usize,
+    /// Whether it is the one chosen when nothing else is said.
+    pub default: bool,
+    #[serde(flatten)]
+    pub summary: AdapterSummary,
+    /// PCI vendor and device numbers.
+    pub vendor: u32,
+    pub device: u32,
+    /// The limits that bound what can run.
+    pub limits: serde_json::Value,
+    /// Names of the features that the adapter has.
+    pub features: Vec<String>,
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+fn adapters() -> Vec<wgpu::Adapter> {
+    let found = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY));
+    found
+        .into_iter()
+        .filter(|adapter| adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
+        .collect()
+}
+
+/// Discrete before integrated before virtual before unknown before software.
+fn rank(adapter: &wgpu::Adapter) -> usize {
+    match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn default_index(adapters: &[wgpu::Adapter]) -> Option<usize> {
+    (0..adapters.len()).min_by_key(|&index| rank(&adapters[index]))
+}
+
+/// Every adapter that can run compute shaders, in a stable order.
+pub fn list_adapters() -> Vec<AdapterDetails> {
+    let found = adapters();
+    let default = default_index(&found);
+    found
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| {
+            let info = adapter.get_info();
+            let limits = adapter.limits();
+            AdapterDetails {
+                index,
+                default: default == Some(index),
+                summary: AdapterSummary::of(adapter),
+                vendor: info.vendor,
+                device: info.device,
+                limits: serde_json::json!({
+                    "max_buffer_size": limits.max_buffer_size,
+                    "max_storage_buffer_binding_size": limits.max_storage_buffer_binding_size,
+                    "max_storage_buffers_per_shader_stage": limits.max_storage_buffers_per_shader_stage,
+                    "max_compute_workgroups_per_dimension": limits.max_compute_workgroups_per_dimension,
+                    "max_compute_invocations_per_workgroup": limits.max_compute_invocations_per_workgroup,
+                    "max_compute_workgroup_storage_size": limits.max_compute_workgroup_storage_size,
+                    "max_compute_workgroup_size": [
+                        limits.max_compute_workgroup_size_x,
+                        limits.max_compute_workgroup_size_y,
+                        limits.max_compute_workgroup_size_z,
+                    ],
+                    "min_storage_buffer_offset_alignment": limits.min_storage_buffer_offset_alignment,
+                    "min_uniform_buffer_offset_alignment": limits.min_uniform_buffer_offset_alignment,
+                }),
+                features: adapter.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
+            }
+        })
+        .collect()
+}
+
+/// The wanted adapter (an index, or a part of a name in any case), or the best one.
+pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
+    let mut found = adapters();
+    let best = default_index(&found).ok_or(GpuError::NoAdapter)?;
+    let Some(wanted) = wanted else {
+        return Ok(found.swap_remove(best));
+    };
+    let names: Vec<String> = found.iter().map(|adapter| adapter.get_info().name).collect();
+    let lower = wanted.to_lowercase();
+    let chosen = match wanted.parse::<usize>() {
+        Ok(index) => Some(index).filter(|&index| index < found.len()),
+        Err(_) => names.iter().position(|name| name.to_lowercase().contains(&lower)),
+    };
+    match chosen {
+        Some(index) => Ok(found.swap_remove(index)),
+        None => {
+            let listed: Vec<String> = names.iter().enumerate().map(|(i, name)| format!("{i}: {name}")).collect();
+            Err(GpuError::AdapterNotFound { wanted: wanted.to_owned(), available: listed.join("; ") })
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! [`Gpu`]: the one handle to the device that everything else is given.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use super::adapter::{self, AdapterSummary};
+use super::kernel::{Cache, UNIFORM_BYTES};
+use super::pool::Pool;
+use super::stream::Stream;
+use super::{Const, GpuError, Grid, Kernel, MemoryStats, Result, Shape, Span, Tensor, Words};
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// An adapter's index or a part of its name; without it the environment variable
+    /// `SHADEGRAD_ADAPTER` counts, and without that the best adapter is taken.
+    pub adapter: Option<String>,
+    /// Fills every fresh tensor with NaN, so that an element that no kernel writes shows (for tests).
+    pub poison: bool,
+}
+
+/// A device with its memory pool, kernels and command stream. Clones are the same device.
+#[derive(Clone)]
+pub struct Gpu(Rc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    summary: AdapterSummary,
+    limits: wgpu::Limits,
+    pool: Pool,
+    cache: RefCell<Cache>,
+    stream: RefCell<Stream>,
+    poison: Cell<bool>,
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+/// An error that wgpu reported to a callback rather than to a caller.
+enum Fault {
+    Lost(String),
+    Other(String),
+}
+
+fn note(fault: &Mutex<Option<Fault>>, new: Fault) {
+    // A poisoned lock still holds the first fault, which is the one that counts.
+    let mut slot = fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    slot.get_or_insert(new);
+}
+
+static FILL: Kernel = Kernel {
+    name: "fill",
+    source: include_str!("../../shaders/fill.wgsl"),
+    entry: "fill",
+    access: "w",
+};
+
+impl Gpu {
+    /// Opens the wanted adapter, or the best one.
+    pub fn open(options: &GpuOptions) -> Result<Self> {
+        let from_environment = std::env::var("SHADEGRAD_ADAPTER").ok().filter(|name| !name.is_empty());
+        let wanted = options.adapter.clone().or(from_environment);
+        let adapter = adapter::choose(wanted.as_deref())?;
+        let summary = AdapterSummary::of(&adapter);
+        // All that the adapter has: kernels are chosen by these limits, never beyond them.
+        let limits = adapter.limits();
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("shadegrad"),
+            required_features: wgpu::Features::empty(),
+            required_limits: limits.clone(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        });
+        let (device, queue) = pollster::block_on(request)
+            .map_err(|error| GpuError::DeviceRefused { adapter: summary.name.clone(), reason: error.to_string() })?;
+        let fault = Arc::new(Mutex::new(None));
+        let seen = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&seen, Fault::Other(error.to_string()))));
+        let seen = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            note(&seen, Fault::Lost(format!("{reason:?} {message}").trim().to_owned()));
+        });
+        let stream = RefCell::new(Stream::new(&device));
+        Ok(Self(Rc::new(Inner {
+            device,
+            queue,
+            summary,
+            limits,
+            pool: Pool::default(),
+            cache: RefCell::default(),
+            stream,
+            poison: Cell::new(options.poison),
+            fault,
+        })))
+    }
+
+    /// What this device is.
+    pub fn adapter(&self) -> &AdapterSummary {
+        &self.0.summary
+    }
+
+    /// Bytes that one binding may span.
+    pub fn max_binding_bytes(&self) -> u64 {
+        self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size) & !3
+    }
+
+    /// GPU memory held now and at the most.
+    pub fn memory(&self) -> MemoryStats {
+        self.0.pool.stats()
+    }
+
+    /// Dispatches so far, by kernel name.
+    pub fn dispatch_counts(&self) -> BTreeMap<&'static str, u64> {
+        self.0.stream.borrow().counts()
+    }
+
+    /// Submits to the queue so far.
+    pub fn submits(&self) -> u64 {
+        self.0.stream.borrow().submits()
+    }
+
+    /// A tensor whose elements are whatever the memory held.
+    pub fn empty(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape.count() == 0 {
+            return Err(GpuError::operand("allocation", format!("shape {shape} has no elements")));
+        }
+        let tensor = Tensor::new(self.take(shape.count())?, shape);
+        if self.0.poison.get() {
+            self.fill_bits(tensor.span(), f32::NAN.to_bits())?;
+        }
+        Ok(tensor)
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        self.filled(shape, 0.0)
+    }
+
+    /// A tensor whose elements all are `value`.
+    pub fn filled(&self, shape: impl Into<Shape>, value: f32) -> Result<Tensor> {
+        let shape = shape.into();
+        let tensor = Tensor::new(self.take(shape.count())?, shape);
+        self.fill_bits(tensor.span(), value.to_bits())?;
+        Ok(tensor)
+    }
+
+    /// Sets every element to `value`.
+    pub fn fill(&self, tensor: &Tensor, value: f32) -> Result<()> {
+        self.fill_bits(tensor.span(), value.to_bits())
+    }
+
+    fn fill_bits(&self, span: &Span, bits: u32) -> Result<()> {
+        let count = (span.bytes / 4) as u32;
+        self.launch(&FILL, &[], &[count, bits], &[span], Grid::linear(count as usize, 64))
+    }
+
+    /// A tensor with the given elements.
+    pub fn tensor(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape.count() != values.len() {
+            return Err(GpuError::operand("upload", format!("{} values do not fill {shape}", values.len())));
+        }
+        let tensor = Tensor::new(self.take(shape.count())?, shape);
+        self.upload(tensor.span(), bytemuck::cast_slice(values))?;
+        Ok(tensor)
+    }
+
+    /// Words with the given values.
+    pub fn words(&self, values: &[u32]) -> Result<Words> {
+        let words = Words::new(self.take(values.len())?, values.len());
+        self.upload(words.span(), bytemuck::cast_slice(values))?;
+        Ok(words)
+    }
+
+    /// Words whose values are whatever the memory held.
+    pub fn empty_words(&self, count: usize) -> Result<Words> {
+        Ok(Words::new(self.take(count)?, count))
+    }
+
+    /// Overwrites a tensor's elements.
+    pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<()> {
+        if tensor.count() != values.len() {
+            let problem = format!("{} values do not fill {}", values.len(), tensor.shape());
+            return Err(GpuError::operand("upload", problem));
+        }
+        self.upload(tensor.span(), bytemuck::cast_slice(values))
+    }
+
+    fn take(&self, elements: usize) -> Result<Rc<super::pool::Storage>> {
+        let taken = self.0.pool.take(&self.0.device, self.max_binding_bytes(), 4 * elements as u64);
+        if !matches!(taken, Err(GpuError::OutOfMemory { .. })) {
+            return taken;
+        }
+        // Cached bind groups and collected commands hold buffers too.
+        self.flush()?;
+        self.0.cache.borrow_mut().drop_bind_groups();
+        self.0.pool.trim();
+        self.0.pool.take(&self.0.device, self.max_binding_bytes(), 4 * elements as u64)
+    }
+
+    fn upload(&self, span: &Span, bytes: &[u8]) -> Result<()> {
+        // A queue write overtakes commands that are collected but not yet submitted, and one of those
+        // may still use this memory under its former owner.
+        self.flush()?;
+        self.0.queue.write_buffer(&span.storage.buffer, span.offset, bytes);
+        Ok(())
+    }
+
+    /// Appends one dispatch to the stream. `params` is the kernel's uniform block.
+    pub fn launch<P: bytemuck::NoUninit>(
+        &self,
+        kernel: &'static Kernel,
+        consts: &[Const],
+        params: &P,
+        spans: &[&Span],
+        grid: Grid,
+    ) -> Result<()> {
+        let params = bytemuck::bytes_of(params);
+        if params.len() as u64 > UNIFORM_BYTES || spans.len() != kernel.access.len() {
+            let problem = format!("{} bindings and {} uniform bytes do not fit", spans.len(), params.len());
+            return Err(GpuError::operand(kernel.name, problem));
+        }
+        if grid.0.iter().any(|&groups| groups == 0 || groups > Grid::LIMIT) {
+            return Err(GpuError::operand(kernel.name, format!("a grid of {:?} workgroups is not possible", grid.0)));
+        }
+        if self.0.stream.borrow().is_full() {
+            self.flush()?;
+        }
+        let mut cache = self.0.cache.borrow_mut();
+        let pipeline = cache.pipeline(&self.0.device, kernel, consts)?;
+        let mut stream = self.0.stream.borrow_mut();
+        let bind_group = cache.bind_group(&self.0.device, &pipeline, &stream.uniforms, spans);
+        stream.dispatch(kernel.name, pipeline, bind_group, params, grid);
+        Ok(())
+    }
+
+    /// Copies all elements of `from` over those of `to`.
+    pub fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
+        if from.count() != to.count() {
+            return Err(GpuError::operand("copy", format!("{} does not fit {}", from.shape(), to.shape())));
+        }
+        let (from, to) = (from.span(), to.span());
+        self.0.stream.borrow_mut().copy(
+            (&from.storage.buffer, from.offset),
+            (&to.storage.buffer, to.offset),
+            from.bytes,
+        );
+        Ok(())
+    }
+
+    /// Sends collected work to the device without waiting for it.
+    pub fn flush(&self) -> Result<()> {
+        let outcome = self.0.stream.borrow_mut().submit(&self.0.device, &self.0.queue);
+        self.check_fault()?;
+        outcome.map_err(|error| GpuError::Device { reason: error.to_string() })
+    }
+
+    fn check_fault(&self) -> Result<()> {
+        let slot = self.0.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match slot.as_ref() {
+            None => Ok(()),
+            Some(Fault::Lost(reason)) => Err(GpuError::DeviceLost { reason: reason.clone() }),
+            Some(Fault::Other(reason)) => Err(GpuError::Device { reason: reason.clone() }),
+        }
+    }
+
+    /// Waits until all work is done.
+    pub fn wait(&self) -> Result<()> {
+        self.flush()?;
+        let outcome = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check_fault()?;
+        outcome.map(|_| ()).map_err(|error| GpuError::Device { reason: error.to_string() })
+    }
+
+    /// A tensor's elements.
+    pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.download(tensor.span())?))
+    }
+
+    /// The values of words.
+    pub fn read_words(&self, words: &Words) -> Result<Vec<u32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.download(words.span())?))
+    }
+
+    fn download(&self, span: &Span) -> Result<Vec<u8>> {
+        let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: span.bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.0.stream.borrow_mut().copy((&span.storage.buffer, span.offset), (&staging, 0), span.bytes);
+        self.flush()?;
+        staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        self.wait()?;
+        let view = staging.get_mapped_range(..).map_err(|error| GpuError::Device { reason: error.to_string() })?;
+        Ok(view.to_vec())
+    }
+}

@@ -1,0 +1,199 @@
+//! Kernels: WGSL files with a name, and the compiled pipelines and bind groups made from them.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::{GpuError, Result, Span};
+
+/// A `const NAME: u32 = value;` line put before a kernel's source, so that a loop count or an array
+/// length is known to the compiler.
+pub type Const = (&'static str, u32);
+
+/// A WGSL kernel: binding 0 is its uniform block `p`, bindings 1.. are storage arrays in order.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The name that counts, profiles and errors show.
+    pub name: &'static str,
+    /// The whole text of the file under `shaders/`.
+    pub source: &'static str,
+    /// The entry point.
+    pub entry: &'static str,
+    /// One letter a storage binding: `r` is read-only, `w` is read and written.
+    pub access: &'static str,
+}
+
+/// How many workgroups to start in each dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid(pub [u32; 3]);
+
+impl Grid {
+    /// Workgroups a dimension that every adapter allows.
+    pub const LIMIT: u32 = 65_535;
+
+    /// Enough workgroups of `size` invocations for `count` elements, folded near-square over x and y
+    /// where one dimension cannot hold them. Kernels find their index with `group.y * groups.x + group.x`
+    /// and must check it against their count.
+    pub fn linear(count: usize, size: usize) -> Self {
+        let groups = count.div_ceil(size).max(1);
+        if groups <= Self::LIMIT as usize {
+            return Self([groups as u32, 1, 1]);
+        }
+        let width = (groups as f64).sqrt().ceil() as usize;
+        Self([width as u32, groups.div_ceil(width) as u32, 1])
+    }
+
+    /// The same grid with `depth` layers in z.
+    pub fn layers(self, depth: usize) -> Self {
+        Self([self.0[0], self.0[1], depth as u32])
+    }
+}
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    layout: Rc<Layout>,
+}
+
+#[derive(Debug)]
+struct Layout {
+    group: wgpu::BindGroupLayout,
+    pipeline: wgpu::PipelineLayout,
+    id: usize,
+}
+
+type BindingKey = (usize, Vec<(u64, u64, u64)>);
+
+/// Everything that is made once and used at every launch.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    layouts: HashMap<&'static str, Rc<Layout>>,
+    pipelines: HashMap<(&'static str, Vec<u32>), Rc<Pipeline>>,
+    bind_groups: HashMap<BindingKey, Rc<wgpu::BindGroup>>,
+}
+
+/// Bytes of a uniform block, the same for every kernel so that they share one ring.
+pub(super) const UNIFORM_BYTES: u64 = 256;
+
+/// Bind groups kept; a step of the largest model uses a few hundred.
+const MAX_BIND_GROUPS: usize = 8192;
+
+impl Cache {
+    pub(super) fn pipeline(
+        &mut self,
+        device: &wgpu::Device,
+        kernel: &'static Kernel,
+        consts: &[Const],
+    ) -> Result<Rc<Pipeline>> {
+        let key = (kernel.name, consts.iter().map(|&(_, value)| value).collect::<Vec<u32>>());
+        if let Some(found) = self.pipelines.get(&key) {
+            return Ok(found.clone());
+        }
+        let layout = self.layout(device, kernel.access);
+        let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(format!("{head}{}", kernel.source).into()),
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&layout.pipeline),
+            module: &module,
+            entry_point: Some(kernel.entry),
+            // Every kernel writes what it reads of workgroup memory, so it need not be zeroed first.
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(GpuError::Kernel { kernel: kernel.name, reason: error.to_string() });
+        }
+        let made = Rc::new(Pipeline { pipeline, layout });
+        self.pipelines.insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn layout(&mut self, device: &wgpu::Device, access: &'static str) -> Rc<Layout> {
+        let id = self.layouts.len();
+        let make = || {
+            let entry = |binding: usize, ty, has_dynamic_offset, bytes| wgpu::BindGroupLayoutEntry {
+                binding: binding as u32,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: bytes },
+                count: None,
+            };
+            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, None)];
+            for (index, letter) in access.bytes().enumerate() {
+                let ty = wgpu::BufferBindingType::Storage { read_only: letter == b'r' };
+                entries.push(entry(index + 1, ty, false, None));
+            }
+            let descriptor = wgpu::BindGroupLayoutDescriptor { label: Some(access), entries: &entries };
+            let group = device.create_bind_group_layout(&descriptor);
+            let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(access),
+                bind_group_layouts: &[Some(&group)],
+                immediate_size: 0,
+            });
+            Rc::new(Layout { group, pipeline, id })
+        };
+        self.layouts.entry(access).or_insert_with(make).clone()
+    }
+
+    pub(super) fn bind_group(
+        &mut self,
+        device: &wgpu::Device,
+        pipeline: &Pipeline,
+        uniforms: &wgpu::Buffer,
+        spans: &[&Span],
+    ) -> Rc<wgpu::BindGroup> {
+        let parts = spans.iter().map(|span| (span.storage.id, span.offset, span.bytes)).collect();
+        let key = (pipeline.layout.id, parts);
+        if let Some(found) = self.bind_groups.get(&key) {
+            return found.clone();
+        }
+        if self.bind_groups.len() >= MAX_BIND_GROUPS {
+            self.bind_groups.clear();
+        }
+        let bind = |buffer, offset, bytes| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(bytes) })
+        };
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: bind(uniforms, 0, UNIFORM_BYTES) }];
+        for (index, span) in spans.iter().enumerate() {
+            entries.push(wgpu::BindGroupEntry {
+                binding: index as u32 + 1,
+                resource: bind(&span.storage.buffer, span.offset, span.bytes),
+            });
+        }
+        let made = Rc::new(device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.layout.group,
+            entries: &entries,
+        }));
+        self.bind_groups.insert(key, made.clone());
+        made
+    }
+
+    /// Forgets bind groups, which keep their buffers alive.
+    pub(super) fn drop_bind_groups(&mut self) {
+        self.bind_groups.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Grid;
+
+    #[test]
+    fn grids_cover_and_stay_below_the_limit() {
+        for count in [0usize, 1, 64, 65, 65_535 * 64, 65_535 * 64 + 1, 1 << 30] {
+            let Grid([x, y, z]) = Grid::linear(count, 64);
+            assert!(x <= Grid::LIMIT && y <= Grid::LIMIT && z == 1);
+            let groups = x as usize * y as usize;
+            assert!(groups * 64 >= count);
+            assert!(groups <= count.div_ceil(64).max(1) + x as usize, "near-square, little waste");
+        }
+    }
+}

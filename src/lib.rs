@@ -1,0 +1,4 @@
+//! shadegrad
+pub mod gpu;
+pub mod ops;
+pub mod random;

@@ -1,0 +1,135 @@
+//! Batch normalisation, training and evaluation (`shaders/batch_norm.wgsl`).
+
+use bytemuck::NoUninit;
+
+use super::{dims4, kernel, launch_flat};
+use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
+
+static STATISTICS: Kernel = kernel!("batch_norm_statistics", "batch_norm", "statistics", "rwwww");
+static FROZEN: Kernel = kernel!("batch_norm_frozen", "batch_norm", "frozen", "rw");
+static APPLY: Kernel = kernel!("batch_norm", "batch_norm", "apply", "rrrrrw");
+static SUMS: Kernel = kernel!("batch_norm_sums", "batch_norm", "sums", "rrrrww");
+static GRADIENT: Kernel = kernel!("batch_norm_backward", "batch_norm", "gradient", "rrrrrrrw");
+
+/// The statistics that a layer keeps between steps, each of shape [C].
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub mean: Tensor,
+    pub variance: Tensor,
+}
+
+/// Added to the variance, and the weight of the newest batch in the running statistics; PyTorch's
+/// defaults are 1e-5 and 0.1.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub epsilon: f32,
+    pub momentum: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { epsilon: 1e-5, momentum: 0.1 }
+    }
+}
+
+/// What the backward pass needs: mean and 1 / sqrt(variance + epsilon) of each channel, and whether they
+/// depend on the input.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    mean: Tensor,
+    rstd: Tensor,
+    training: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Params {
+    batch: u32,
+    channels: u32,
+    inner: u32,
+    epsilon: f32,
+    momentum: f32,
+}
+
+fn params(x: &Tensor, settings: Settings) -> Result<Params> {
+    let [batch, channels, height, width] = dims4("batch_norm", "the input", x)?;
+    Ok(Params {
+        batch: batch as u32,
+        channels: channels as u32,
+        inner: (height * width) as u32,
+        epsilon: settings.epsilon,
+        momentum: settings.momentum,
+    })
+}
+
+fn no_consts(training: bool) -> [crate::gpu::Const; 1] {
+    [("TRAINING", u32::from(training))]
+}
+
+/// Normalises each channel of `x` [N, C, H, W]. Training uses the batch's statistics and moves the
+/// running ones; evaluation uses the running ones and changes nothing.
+pub fn forward(
+    gpu: &Gpu,
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    running: &Running,
+    settings: Settings,
+    training: bool,
+) -> Result<(Tensor, Saved)> {
+    let params = params(x, settings)?;
+    let channels = params.channels as usize;
+    for (what, tensor) in
+        [("gamma", gamma), ("beta", beta), ("the running mean", &running.mean), ("the running variance", &running.variance)]
+    {
+        GpuError::expect_shape("batch_norm", what, tensor.shape(), [channels].into())?;
+    }
+    let consts = no_consts(training);
+    let rstd = gpu.empty([channels])?;
+    let mean = if training {
+        let mean = gpu.empty([channels])?;
+        let spans = [x.span(), mean.span(), rstd.span(), running.mean.span(), running.variance.span()];
+        gpu.launch(&STATISTICS, &consts, &params, &spans, Grid([params.channels, 1, 1]))?;
+        mean
+    } else {
+        launch_flat(gpu, &FROZEN, &consts, &params, &[running.variance.span(), rstd.span()], channels)?;
+        running.mean.clone()
+    };
+    let y = gpu.empty(x.shape())?;
+    let spans = [x.span(), mean.span(), rstd.span(), gamma.span(), beta.span(), y.span()];
+    launch_flat(gpu, &APPLY, &consts, &params, &spans, x.count())?;
+    Ok((y, Saved { mean, rstd, training }))
+}
+
+/// The gradients of gamma and beta, [C] each; the input's gradient is made from them.
+pub fn backward_sums(gpu: &Gpu, x: &Tensor, saved: &Saved, dy: &Tensor) -> Result<(Tensor, Tensor)> {
+    let params = params(x, Settings::default())?;
+    let (dgamma, dbeta) = (gpu.empty([params.channels as usize])?, gpu.empty([params.channels as usize])?);
+    let spans = [x.span(), saved.mean.span(), saved.rstd.span(), dy.span(), dgamma.span(), dbeta.span()];
+    gpu.launch(&SUMS, &no_consts(saved.training), &params, &spans, Grid([params.channels, 1, 1]))?;
+    Ok((dgamma, dbeta))
+}
+
+/// The gradient of the input, from the sums of [`backward_sums`].
+pub fn backward_data(
+    gpu: &Gpu,
+    x: &Tensor,
+    saved: &Saved,
+    gamma: &Tensor,
+    dy: &Tensor,
+    sums: &(Tensor, Tensor),
+    dx: &Tensor,
+) -> Result<()> {
+    let params = params(x, Settings::default())?;
+    let spans = [
+        x.span(),
+        saved.mean.span(),
+        saved.rstd.span(),
+        dy.span(),
+        gamma.span(),
+        sums.0.span(),
+        sums.1.span(),
+        dx.span(),
+    ];
+    launch_flat(gpu, &GRADIENT, &no_consts(saved.training), &params, &spans, x.count())
+}

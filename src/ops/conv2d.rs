@@ -1,0 +1,274 @@
+//! Convolution and transposed convolution (`shaders/conv2d*.wgsl`).
+//!
+//! A transposed convolution has no kernel of its own: its forward pass is convolution's backward-data, its
+//! backward-data is convolution's forward, and its weight gradient is convolution's with the roles of
+//! input and output gradient swapped.
+
+use bytemuck::NoUninit;
+
+use super::{dims4, kernel, lanes, launch_flat, reduce};
+use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
+
+static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
+static BACKWARD_DATA: Kernel = kernel!("conv2d_backward_data", "conv2d", "conv2d", "rrrw");
+static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw");
+static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
+
+/// Stride and padding of a convolution, the same in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Window {
+    /// A window with the given stride and padding.
+    pub fn new(stride: usize, padding: usize) -> Self {
+        Self { stride, padding }
+    }
+
+    /// The output's extent for an input's and a kernel's: floor((in + 2 padding - kernel) / stride) + 1.
+    pub fn output(self, operation: &'static str, input: usize, kernel: usize) -> Result<usize> {
+        let padded = input + 2 * self.padding;
+        if self.stride == 0 || kernel == 0 || padded < kernel {
+            let problem = format!(
+                "a kernel of {kernel} at stride {} does not fit {input} pixels with padding {}",
+                self.stride, self.padding
+            );
+            return Err(GpuError::operand(operation, problem));
+        }
+        Ok((padded - kernel) / self.stride + 1)
+    }
+
+    /// A transposed convolution's output extent: (in - 1) stride - 2 padding + kernel.
+    fn transposed_output(self, input: usize, kernel: usize) -> Result<usize> {
+        let full = (input - 1) * self.stride + kernel;
+        if self.stride == 0 || full <= 2 * self.padding {
+            let problem = format!("padding {} leaves nothing of {full} pixels", self.padding);
+            return Err(GpuError::operand("conv_transpose2d", problem));
+        }
+        Ok(full - 2 * self.padding)
+    }
+}
+
+/// Positions of a row to one invocation: the count that wastes least at the end of the row.
+fn row_block(width: usize) -> usize {
+    [4, 5, 7, 6, 8, 3, 2].into_iter().filter(|&block| block <= width).min_by_key(|&b| width.next_multiple_of(b)).unwrap_or(1)
+}
+
+/// Channels to one invocation: at most eight, evenly shared out.
+fn channel_block(channels: usize) -> usize {
+    channels.div_ceil(channels.div_ceil(8))
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct DirectParams {
+    batch: u32,
+    input: [u32; 3],
+    output: [u32; 3],
+    grid: [u32; 2],
+    padding: u32,
+}
+
+/// How the direct kernel walks: forward, or backward-data by phases.
+struct Walk {
+    kernel: &'static Kernel,
+    taps: usize,
+    input_stride: usize,
+    output_stride: usize,
+    flip: bool,
+}
+
+fn direct(
+    gpu: &Gpu,
+    walk: &Walk,
+    padding: usize,
+    x: &Tensor,
+    weights: &Tensor,
+    bias: Option<&Tensor>,
+    relu: bool,
+    out: &Tensor,
+) -> Result<()> {
+    let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
+        (dims4(walk.kernel.name, "the input", x)?, dims4(walk.kernel.name, "the output", out)?);
+    let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
+    let (row_block, channel_block, lanes) = (row_block(grid_w), channel_block(out_c), lanes(gpu));
+    let consts: [Const; 10] = [
+        ("KH", walk.taps as u32),
+        ("KW", walk.taps as u32),
+        ("S", walk.input_stride as u32),
+        ("SO", walk.output_stride as u32),
+        ("FLIP", u32::from(walk.flip)),
+        ("MB", channel_block as u32),
+        ("XB", row_block as u32),
+        ("LANES", lanes),
+        ("BIAS", u32::from(bias.is_some())),
+        ("RELU", u32::from(relu)),
+    ];
+    let params = DirectParams {
+        batch: batch as u32,
+        input: [in_c as u32, in_h as u32, in_w as u32],
+        output: [out_c as u32, out_h as u32, out_w as u32],
+        grid: [grid_h as u32, grid_w as u32],
+        padding: padding as u32,
+    };
+    let bias = bias.unwrap_or(weights);
+    let grid = Grid::linear(batch * grid_h * grid_w.div_ceil(row_block), lanes as usize)
+        .layers(walk.output_stride * walk.output_stride * out_c.div_ceil(channel_block));
+    gpu.launch(walk.kernel, &consts, &params, &[x.span(), weights.span(), bias.span(), out.span()], grid)
+}
+
+/// Checks a weight of [out, in, k, k] against the channels that it meets; returns k.
+fn square_kernel(operation: &'static str, weight: &Tensor, outer: Option<usize>, inner: Option<usize>) -> Result<usize> {
+    let [found_outer, found_inner, height, width] = dims4(operation, "the weight", weight)?;
+    let fits = |found, wanted: Option<usize>| wanted.is_none_or(|wanted| wanted == found);
+    if height != width || !fits(found_outer, outer) || !fits(found_inner, inner) {
+        let wanted = |extent: Option<usize>| extent.map_or("_".to_owned(), |extent| extent.to_string());
+        let problem =
+            format!("the weight has shape {}, but [{}, {}, k, k] is needed", weight.shape(), wanted(outer), wanted(inner));
+        return Err(GpuError::operand(operation, problem));
+    }
+    Ok(height)
+}
+
+/// `x` [N, Cin, H, W], `weight` [Cout, Cin, k, k], `bias` [Cout] to [N, Cout, oH, oW]; ReLU can be fused.
+pub fn forward(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    relu: bool,
+) -> Result<Tensor> {
+    let [batch, in_c, in_h, in_w] = dims4("conv2d", "the input", x)?;
+    let kernel = square_kernel("conv2d", weight, None, Some(in_c))?;
+    let out_c = weight.dims()[0];
+    if let Some(bias) = bias {
+        GpuError::expect_shape("conv2d", "the bias", bias.shape(), [out_c].into())?;
+    }
+    let out_h = window.output("conv2d", in_h, kernel)?;
+    let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
+    let walk =
+        Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
+    direct(gpu, &walk, window.padding, x, weight, bias, relu, &out)?;
+    Ok(out)
+}
+
+/// The gradient with respect to the input, written to `dx` [N, Cin, H, W].
+pub fn backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
+    spread(gpu, dy, weight, None, window, false, dx)
+}
+
+/// Backward-data: every element of `small` [N, c, h, w] is spread over a k x k window of `out`.
+fn spread(
+    gpu: &Gpu,
+    small: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    relu: bool,
+    out: &Tensor,
+) -> Result<()> {
+    let ([_, c, _, _], [_, m, _, _]) =
+        (dims4("conv2d_backward_data", "the gradient", small)?, dims4("conv2d_backward_data", "the output", out)?);
+    let kernel = square_kernel("conv2d_backward_data", weight, Some(c), Some(m))?;
+    let taps = kernel.div_ceil(window.stride);
+    let count = window.stride * window.stride * m * c * taps * taps;
+    let packed = gpu.empty([count])?;
+    let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
+    launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
+    let walk = Walk { kernel: &BACKWARD_DATA, taps, input_stride: 1, output_stride: window.stride, flip: true };
+    direct(gpu, &walk, window.padding, small, &packed, bias, relu, out)
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct WeightsParams {
+    batch: u32,
+    input: [u32; 3],
+    output: [u32; 3],
+    padding: u32,
+    images: u32,
+}
+
+/// The gradient with respect to the weights, written to `dw` [Cout, Cin, k, k].
+pub fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: &Tensor) -> Result<()> {
+    let name = "conv2d_backward_weights";
+    let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
+        (dims4(name, "the input", x)?, dims4(name, "the gradient", dy)?);
+    let kernel = square_kernel(name, dw, Some(out_c), Some(in_c))?;
+    let (lanes, channel_block, row_block) = (lanes(gpu), channel_block(out_c), row_block(out_w));
+    let groups = (in_c * kernel).div_ceil(lanes as usize) * out_c.div_ceil(channel_block);
+    // Enough workgroups to keep the device busy, and no more: each split costs a copy of the weights.
+    let wanted: usize = if gpu.adapter().is_software() { 16 } else { 1024 };
+    let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
+    let splits = batch.div_ceil(images);
+    let consts: [Const; 6] = [
+        ("KH", kernel as u32),
+        ("KW", kernel as u32),
+        ("S", window.stride as u32),
+        ("MB", channel_block as u32),
+        ("XB", row_block as u32),
+        ("LANES", lanes),
+    ];
+    let params = WeightsParams {
+        batch: batch as u32,
+        input: [in_c as u32, in_h as u32, in_w as u32],
+        output: [out_c as u32, out_h as u32, out_w as u32],
+        padding: window.padding as u32,
+        images: images as u32,
+    };
+    let grid = Grid([
+        (in_c * kernel).div_ceil(lanes as usize) as u32,
+        splits as u32,
+        out_c.div_ceil(channel_block) as u32,
+    ]);
+    if splits == 1 {
+        return gpu.launch(&WEIGHTS, &consts, &params, &[x.span(), dy.span(), dw.span()], grid);
+    }
+    let partial = gpu.empty([splits, dw.count()])?;
+    gpu.launch(&WEIGHTS, &consts, &params, &[x.span(), dy.span(), partial.span()], grid)?;
+    reduce::sum_into(gpu, &partial, [1, splits, dw.count()], dw)
+}
+
+/// The gradient with respect to the bias: the sum of `dy` over batch and plane, written to `db` [Cout].
+pub fn backward_bias(gpu: &Gpu, dy: &Tensor, db: &Tensor) -> Result<()> {
+    reduce::sum_channels_into(gpu, dy, db)
+}
+
+/// Transposed convolution: `x` [N, Cin, H, W], `weight` [Cin, Cout, k, k] (PyTorch's layout), `bias` [Cout] to
+/// [N, Cout, (H - 1) stride - 2 padding + k, ...]; ReLU can be fused.
+pub fn transpose_forward(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    relu: bool,
+) -> Result<Tensor> {
+    let [batch, in_c, in_h, in_w] = dims4("conv_transpose2d", "the input", x)?;
+    let kernel = square_kernel("conv_transpose2d", weight, Some(in_c), None)?;
+    let out_c = weight.dims()[1];
+    if let Some(bias) = bias {
+        GpuError::expect_shape("conv_transpose2d", "the bias", bias.shape(), [out_c].into())?;
+    }
+    let shape: Shape =
+        [batch, out_c, window.transposed_output(in_h, kernel)?, window.transposed_output(in_w, kernel)?].into();
+    let out = gpu.empty(shape)?;
+    spread(gpu, x, weight, bias, window, relu, &out)?;
+    Ok(out)
+}
+
+/// Transposed convolution's gradient with respect to its input, written to `dx`.
+pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
+    let kernel = square_kernel("conv_transpose2d_backward_data", weight, None, None)?;
+    let walk =
+        Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
+    direct(gpu, &walk, window.padding, dy, weight, None, false, dx)
+}
+
+/// Transposed convolution's gradient with respect to its weight, written to `dw` [Cin, Cout, k, k].
+pub fn transpose_backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: &Tensor) -> Result<()> {
+    backward_weights(gpu, dy, x, window, dw)
+}

@@ -1,0 +1,70 @@
+//! The operations: one a file, each with its shape check, its forward launch and its backward launch.
+//!
+//! An operation `x` has its kernels in `shaders/x*.wgsl` and its tests in `kernels-tests/x.rs`. Forward
+//! functions return a fresh tensor; backward functions write into a tensor that the caller gives, so
+//! that a weight gradient can land in its place in the flat gradient buffer.
+
+pub mod activation;
+pub mod batch_norm;
+pub mod conv2d;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod elementwise;
+pub mod gather;
+pub mod linear;
+pub mod matmul;
+pub mod mse;
+pub mod noise;
+pub mod normalize;
+pub mod optimizer;
+pub mod pool;
+pub mod reduce;
+
+use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Span, Tensor};
+
+/// Invocations a workgroup of the flat kernels.
+const FLAT: usize = 64;
+
+/// A kernel from the file `shaders/$file.wgsl`, with further files put before it.
+macro_rules! kernel {
+    ($name:literal, $($file:literal)+, $entry:literal, $access:literal) => {
+        $crate::gpu::Kernel {
+            name: $name,
+            source: concat!($(include_str!(concat!("../../shaders/", $file, ".wgsl")), "\n"),+),
+            entry: $entry,
+            access: $access,
+        }
+    };
+}
+use kernel;
+
+/// Lanes of a register-blocked kernel's workgroup: one vector of a software adapter, one warp of a GPU.
+fn lanes(gpu: &Gpu) -> u32 {
+    if gpu.adapter().is_software() { 8 } else { 32 }
+}
+
+/// Checks that a tensor has four dimensions and returns them.
+fn dims4(operation: &'static str, what: &str, tensor: &Tensor) -> Result<[usize; 4]> {
+    <[usize; 4]>::try_from(tensor.dims()).map_err(|_| {
+        GpuError::operand(operation, format!("{what} has shape {}, but four dimensions are needed", tensor.shape()))
+    })
+}
+
+/// Checks that a tensor has two dimensions and returns them.
+fn dims2(operation: &'static str, what: &str, tensor: &Tensor) -> Result<[usize; 2]> {
+    <[usize; 2]>::try_from(tensor.dims()).map_err(|_| {
+        GpuError::operand(operation, format!("{what} has shape {}, but two dimensions are needed", tensor.shape()))
+    })
+}
+
+/// Launches a kernel that treats one element an invocation.
+fn launch_flat<P: bytemuck::NoUninit>(
+    gpu: &Gpu,
+    kernel: &'static Kernel,
+    consts: &[crate::gpu::Const],
+    params: &P,
+    spans: &[&Span],
+    count: usize,
+) -> Result<()> {
+    gpu.launch(kernel, consts, params, spans, Grid::linear(count, FLAT))
+}

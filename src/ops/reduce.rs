@@ -1,0 +1,96 @@
+//! Sum, mean, maximum and log-sum-exp over one dimension (`shaders/reduce.wgsl`).
+
+use bytemuck::NoUninit;
+
+use super::{kernel, launch_flat};
+use crate::gpu::{Gpu, GpuError, Kernel, Result, Shape, Tensor};
+
+/// What to compute over the dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    Sum,
+    Mean,
+    /// The gradient goes to the first of equal maxima.
+    Max,
+    /// log of the sum of exp(x), computed without overflow
+    LogSumExp,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Params {
+    outer: u32,
+    length: u32,
+    inner: u32,
+}
+
+static FORWARD: Kernel = kernel!("reduce", "reduce", "forward", "rw");
+static BACKWARD: Kernel = kernel!("reduce_backward", "reduce", "backward", "rrrw");
+
+/// A tensor seen as [outer, length, inner], where `length` is reduced.
+fn split(shape: Shape, dim: usize) -> Result<[usize; 3]> {
+    let dims = shape.dims();
+    if dim >= dims.len() {
+        return Err(GpuError::operand("reduce", format!("{shape} has no dimension {dim}")));
+    }
+    Ok([dims[..dim].iter().product(), dims[dim], dims[dim + 1..].iter().product()])
+}
+
+/// The result's shape: the dimension is dropped; of a vector one element remains.
+fn reduced(shape: Shape, dim: usize) -> Result<Shape> {
+    let mut dims = shape.dims().to_vec();
+    dims.remove(dim);
+    Shape::new(if dims.is_empty() { &[1] } else { &dims })
+}
+
+/// Reduces dimension `dim` of `x`.
+pub fn forward(gpu: &Gpu, reduction: Reduction, x: &Tensor, dim: usize) -> Result<Tensor> {
+    let view = split(x.shape(), dim)?;
+    let y = gpu.empty(reduced(x.shape(), dim)?)?;
+    launch(gpu, reduction, x, view, &y)?;
+    Ok(y)
+}
+
+/// `out[o, i] = sum over r of x[o, r, i]`, with `view` = [outer, length, inner].
+pub(super) fn sum_into(gpu: &Gpu, x: &Tensor, view: [usize; 3], out: &Tensor) -> Result<()> {
+    launch(gpu, Reduction::Sum, x, view, out)
+}
+
+/// The sum over batch and plane of [N, C, H, W], for each channel, in two steps of fixed order.
+pub(super) fn sum_channels_into(gpu: &Gpu, x: &Tensor, out: &Tensor) -> Result<()> {
+    let [batch, channels, height, width] = super::dims4("reduce", "the gradient", x)?;
+    let planes = gpu.empty([batch, channels])?;
+    sum_into(gpu, x, [batch * channels, height * width, 1], &planes)?;
+    sum_into(gpu, &planes, [1, batch, channels], out)
+}
+
+fn consts(reduction: Reduction) -> [crate::gpu::Const; 1] {
+    [("OP", reduction as u32)]
+}
+
+fn params(view: [usize; 3]) -> Params {
+    Params { outer: view[0] as u32, length: view[1] as u32, inner: view[2] as u32 }
+}
+
+fn launch(gpu: &Gpu, reduction: Reduction, x: &Tensor, view: [usize; 3], out: &Tensor) -> Result<()> {
+    let count = view[0] * view[2];
+    if out.count() != count {
+        return Err(GpuError::operand("reduce", format!("{count} results do not fill {}", out.shape())));
+    }
+    launch_flat(gpu, &FORWARD, &consts(reduction), &params(view), &[x.span(), out.span()], count)
+}
+
+/// The gradient of [`forward`]; `y` is its result.
+pub fn backward(
+    gpu: &Gpu,
+    reduction: Reduction,
+    x: &Tensor,
+    y: &Tensor,
+    dim: usize,
+    dy: &Tensor,
+    dx: &Tensor,
+) -> Result<()> {
+    let view = split(x.shape(), dim)?;
+    let spans = [x.span(), y.span(), dy.span(), dx.span()];
+    launch_flat(gpu, &BACKWARD, &consts(reduction), &params(view), &spans, y.count())
+}
