@@ -46,10 +46,6 @@ impl Stream {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.commands.is_empty()
-    }
-
     /// Whether the stream must be submitted before another dispatch is added.
     pub(super) fn is_full(&self) -> bool {
         self.blocks.len() as u64 >= UNIFORM_BYTES * MAX_DISPATCHES as u64

@@ -1,0 +1,10 @@
+//! The tape: it records operations going forward and walks them once, newest first, going backward.
+//!
+//! [`Tape::backward`] takes the leaves that are wanted and launches only the kernels that reach them: a
+//! training step wants the weights, an attack wants the pixels and runs no weight-gradient kernel.
+
+mod record;
+mod tape;
+
+pub use record::BatchNorm;
+pub use tape::{Gradients, Tape, Var};

@@ -1,0 +1,211 @@
+//! The tape itself: nodes, leaves and the backward walk.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use crate::gpu::{Gpu, GpuError, Result, Shape, Tensor};
+use crate::ops::elementwise;
+
+/// A value on a tape. Copying it copies a handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Var {
+    index: usize,
+    graph: u64,
+}
+
+/// What a backward rule is told: which inputs want a gradient, and where to put it.
+pub(super) struct Wanted<'a> {
+    gpu: &'a Gpu,
+    slots: Vec<Option<Option<Tensor>>>,
+}
+
+impl Wanted<'_> {
+    /// A tensor to write input `i`'s gradient to, if it wants one: its own place if it has one and
+    /// nothing is there yet, else a fresh one.
+    pub(super) fn place(&self, i: usize, shape: Shape) -> Result<Option<Tensor>> {
+        match self.slots.get(i) {
+            Some(Some(Some(slot))) => Ok(Some(slot.clone())),
+            Some(Some(None)) => self.gpu.empty(shape).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Computes the inputs' gradients from the output's. Inputs that want none get `None`.
+pub(super) type Rule = Box<dyn Fn(&Gpu, &Tensor, &Wanted<'_>) -> Result<Vec<Option<Tensor>>>>;
+
+struct Node {
+    value: Tensor,
+    inputs: Vec<usize>,
+    rule: Option<Rule>,
+    /// Where the gradient of this leaf belongs (a parameter's part of the flat gradient buffer).
+    slot: Option<Tensor>,
+}
+
+/// Records operations. One tape serves one step; [`Tape::reset`] makes it ready for the next.
+pub struct Tape {
+    pub(super) gpu: Gpu,
+    nodes: RefCell<Vec<Node>>,
+    graph: Cell<u64>,
+    recording: bool,
+}
+
+thread_local! {
+    /// Graphs so far, so that a variable of one tape or step is never taken for another's.
+    static GRAPHS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn new_graph() -> u64 {
+    GRAPHS.with(|graphs| {
+        graphs.set(graphs.get() + 1);
+        graphs.get()
+    })
+}
+
+impl Tape {
+    /// A tape that records.
+    pub fn new(gpu: &Gpu) -> Self {
+        Self { gpu: gpu.clone(), nodes: RefCell::default(), graph: Cell::new(new_graph()), recording: true }
+    }
+
+    /// A tape for evaluation: it computes values and keeps nothing for a backward pass.
+    pub fn evaluation(gpu: &Gpu) -> Self {
+        Self { recording: false, ..Self::new(gpu) }
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Drops the graph; its variables can no longer be used.
+    pub fn reset(&self) {
+        self.nodes.borrow_mut().clear();
+        self.graph.set(new_graph());
+    }
+
+    /// A leaf: an input, or anything that may want a gradient.
+    pub fn leaf(&self, value: &Tensor) -> Var {
+        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: None })
+    }
+
+    /// A leaf whose gradient is to be written to `slot`, which has its shape.
+    pub fn parameter(&self, value: &Tensor, slot: &Tensor) -> Var {
+        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: Some(slot.clone()) })
+    }
+
+    fn push(&self, node: Node) -> Var {
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(node);
+        Var { index: nodes.len() - 1, graph: self.graph.get() }
+    }
+
+    /// Records an operation's result. The rule is made only when the tape records.
+    pub(super) fn record(&self, value: Tensor, inputs: &[Var], rule: impl FnOnce() -> Rule) -> Var {
+        let rule = self.recording.then(rule);
+        let inputs = inputs.iter().map(|input| input.index).collect();
+        self.push(Node { value, inputs, rule, slot: None })
+    }
+
+    fn check(&self, operation: &'static str, var: Var) -> Result<()> {
+        if var.graph == self.graph.get() { Ok(()) } else { Err(GpuError::StaleVariable { operation }) }
+    }
+
+    pub(super) fn get(&self, operation: &'static str, var: Var) -> Result<Tensor> {
+        self.check(operation, var)?;
+        Ok(self.nodes.borrow()[var.index].value.clone())
+    }
+
+    /// The value of a variable.
+    pub fn value(&self, var: Var) -> Result<Tensor> {
+        self.get("value", var)
+    }
+
+    /// The gradients of `loss` (summed, if it has more than one element) with respect to the `wanted` leaves.
+    ///
+    /// Only nodes between `loss` and a wanted leaf are visited. A parameter that the loss does not depend
+    /// on gets zeros in its slot.
+    pub fn backward(&self, loss: Var, wanted: &[Var]) -> Result<Gradients> {
+        self.check("backward", loss)?;
+        if !self.recording {
+            return Err(GpuError::operand("backward", "an evaluation tape keeps no graph to walk"));
+        }
+        let nodes = self.nodes.borrow();
+        let mut reaches = vec![false; nodes.len()];
+        for &leaf in wanted {
+            self.check("backward", leaf)?;
+            reaches[leaf.index] = true;
+        }
+        // Inputs come before their results, so one pass forward marks all that lead to a wanted leaf.
+        for index in 0..nodes.len() {
+            reaches[index] |= nodes[index].inputs.iter().any(|&input| reaches[input]);
+        }
+
+        let mut gradients: Vec<Option<Tensor>> = vec![None; nodes.len()];
+        gradients[loss.index] = Some(self.gpu.filled(nodes[loss.index].value.shape(), 1.0)?);
+        let mut found = HashMap::new();
+        for index in (0..=loss.index).rev() {
+            let node = &nodes[index];
+            let Some(gradient) = gradients[index].take().filter(|_| reaches[index]) else { continue };
+            if let Some(rule) = &node.rule {
+                let slots = node.inputs.iter().enumerate().map(|(place, &input)| {
+                    reaches[input].then(|| {
+                        // Only the first gradient to arrive may be written straight to the slot.
+                        let repeated = node.inputs[..place].contains(&input);
+                        nodes[input].slot.clone().filter(|_| gradients[input].is_none() && !repeated)
+                    })
+                });
+                let asked = Wanted { gpu: &self.gpu, slots: slots.collect() };
+                let arrived = rule(&self.gpu, &gradient, &asked)?;
+                for (&input, arriving) in node.inputs.iter().zip(arrived) {
+                    let Some(arriving) = arriving.filter(|_| reaches[input]) else { continue };
+                    let slot = nodes[input].slot.as_ref();
+                    gradients[input] = Some(self.join(gradients[input].take(), arriving, slot)?);
+                }
+            }
+            if node.inputs.is_empty() {
+                found.insert(index, gradient);
+            }
+        }
+        for &leaf in wanted {
+            if let (None, Some(slot)) = (found.get(&leaf.index), &nodes[leaf.index].slot) {
+                self.gpu.fill(slot, 0.0)?;
+            }
+        }
+        Ok(Gradients { found, graph: self.graph.get() })
+    }
+
+    /// Adds an arriving gradient to what is there.
+    fn join(&self, present: Option<Tensor>, arriving: Tensor, slot: Option<&Tensor>) -> Result<Tensor> {
+        match (present, slot) {
+            // A slot is this leaf's alone, so it can be added to in place. A gradient elsewhere may be
+            // shared (the two sides of an addition have the same one), so the sum needs a new tensor.
+            (Some(present), Some(_)) => {
+                elementwise::accumulate(&self.gpu, &present, &arriving)?;
+                Ok(present)
+            }
+            (Some(present), None) => elementwise::add(&self.gpu, &present, &arriving),
+            (None, Some(slot)) => {
+                if !slot.is_same_memory(&arriving) {
+                    self.gpu.copy(&arriving, slot)?;
+                }
+                Ok(slot.clone())
+            }
+            (None, None) => Ok(arriving),
+        }
+    }
+}
+
+/// What a backward pass found.
+#[derive(Debug)]
+pub struct Gradients {
+    found: HashMap<usize, Tensor>,
+    graph: u64,
+}
+
+impl Gradients {
+    /// The gradient of a leaf; `None` if the loss does not depend on it.
+    pub fn of(&self, leaf: Var) -> Option<&Tensor> {
+        if leaf.graph == self.graph { self.found.get(&leaf.index) } else { None }
+    }
+}

@@ -1,0 +1,59 @@
+//! Files are written beside their place and renamed, so that nobody ever reads half of one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file or folder that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot write {}: {reason} (choose another place with --out, or make this one writable)", .path.display())]
+    Write { path: PathBuf, reason: String },
+    #[error("cannot read {}: {reason}", .path.display())]
+    Read { path: PathBuf, reason: String },
+}
+
+/// What an operating system error says, without its number.
+pub fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of the path is not a folder".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn write_error(path: &Path, error: &io::Error) -> FileError {
+    FileError::Write { path: path.to_owned(), reason: reason(error) }
+}
+
+/// Writes a whole file, or leaves what was there.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let beside = path.with_file_name(name);
+    fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path)).map_err(|error| {
+        // The part is worthless; that it may not be removable either changes nothing.
+        let _ = fs::remove_file(&beside);
+        write_error(path, &error)
+    })
+}
+
+/// Makes a folder for results and checks that files can be made in it.
+pub fn prepare_folder(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(|error| write_error(path, &error))?;
+    let probe = path.join(".shadegrad-probe");
+    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(|error| write_error(path, &error))
+}
+
+/// Reads a whole file of at most `limit` bytes.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let failed = |reason: String| FileError::Read { path: path.to_owned(), reason };
+    let size = fs::metadata(path).map_err(|error| failed(reason(&error)))?.len();
+    if size > limit {
+        return Err(failed(format!("it has {size} bytes, more than the {limit} that are sensible for such a file")));
+    }
+    fs::read(path).map_err(|error| failed(reason(&error)))
+}

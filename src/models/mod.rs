@@ -1,0 +1,130 @@
+//! The models that `--model` names.
+
+use crate::gpu::Gpu;
+use crate::nn::{Architecture, CheckpointError, Layer, Network, StateDict, Task};
+use crate::ops::activation::Activation;
+use crate::ops::conv2d::Window;
+
+/// The names that `--model` takes.
+pub const NAMES: [&str; 4] = ["lenet", "lab", "ae3", "ae4"];
+
+/// A name that is no model's, or weights that fit none.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("there is no model '{name}': choose one of {}", NAMES.join(", "))]
+    Unknown { name: String },
+    #[error("{path} holds the weights of no model that is known here ({}): its tensors are {tensors}", NAMES.join(", "))]
+    Unrecognised { path: String, tensors: String },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Gpu(#[from] crate::gpu::GpuError),
+}
+
+/// The plan of a model by its name.
+pub fn architecture(name: &str) -> Result<Architecture, ModelError> {
+    let (task, layers) = match name {
+        "lenet" => (Task::Classify, lenet()),
+        "lab" => (Task::Classify, lab()),
+        "ae3" => (Task::Reconstruct, autoencoder(&[3, 12, 24, 48])),
+        "ae4" => (Task::Reconstruct, autoencoder(&[3, 12, 24, 48, 96])),
+        _ => return Err(ModelError::Unknown { name: name.to_owned() }),
+    };
+    Ok(Architecture { name: name.to_owned(), task, input: [3, 32, 32], layers })
+}
+
+/// The lab's normalisation, to [-1, 1].
+fn normalize() -> Layer {
+    Layer::Normalize { mean: [0.5; 3], std: [0.5; 3] }
+}
+
+fn conv(name: impl Into<String>, channels: [usize; 2], kernel: usize, window: Window) -> Layer {
+    Layer::Conv2d { name: name.into(), channels, kernel, window, relu: true }
+}
+
+fn linear(name: &str, features: [usize; 2], relu: bool) -> Layer {
+    Layer::Linear { name: name.to_owned(), features, relu }
+}
+
+/// LeNet-5 as PyTorch's CIFAR-10 tutorial has it (LeCun et al. 1998): 62,006 parameters.
+fn lenet() -> Vec<Layer> {
+    let plain = Window::new(1, 0);
+    let halve = || Layer::MaxPool { kernel: 2, window: Window::new(2, 0) };
+    vec![
+        normalize(),
+        conv("conv1", [3, 6], 5, plain),
+        halve(),
+        conv("conv2", [6, 16], 5, plain),
+        halve(),
+        Layer::Flatten,
+        linear("fc1", [400, 120], true),
+        linear("fc2", [120, 84], true),
+        linear("fc3", [84, 10], false),
+    ]
+}
+
+/// The lab's CNN: 4,764,746 parameters.
+fn lab() -> Vec<Layer> {
+    let (same, halved) = (Window::new(1, 1), Window::new(2, 1));
+    vec![
+        normalize(),
+        conv("conv1", [3, 32], 3, same),
+        conv("conv2", [32, 64], 3, same),
+        conv("conv3", [64, 128], 3, same),
+        conv("conv4", [128, 128], 3, halved),
+        conv("conv5", [128, 256], 3, halved),
+        Layer::Flatten,
+        linear("fc1", [16_384, 256], true),
+        linear("fc2", [256, 128], true),
+        linear("fc3", [128, 10], false),
+    ]
+}
+
+/// A convolutional autoencoder that halves the picture at each step and doubles it back: pixels in
+/// [0, 1] in and, through a sigmoid, out.
+fn autoencoder(channels: &[usize]) -> Vec<Layer> {
+    let window = Window::new(2, 1);
+    let steps = channels.len() - 1;
+    let mut layers: Vec<Layer> = channels
+        .windows(2)
+        .enumerate()
+        .map(|(step, pair)| conv(format!("encoder.{}", 2 * step), [pair[0], pair[1]], 4, window))
+        .collect();
+    layers.extend(channels.windows(2).rev().enumerate().map(|(step, pair)| Layer::ConvTranspose2d {
+        name: format!("decoder.{}", 2 * step),
+        channels: [pair[1], pair[0]],
+        kernel: 4,
+        window,
+        relu: step + 1 < steps,
+    }));
+    layers.push(Layer::Activation(Activation::Sigmoid));
+    layers
+}
+
+/// The network whose weights a file holds: the model that the file names, or, for a file from PyTorch,
+/// the one whose tensors it has.
+pub fn from_file(gpu: &Gpu, path: &std::path::Path) -> Result<Network, ModelError> {
+    let state = StateDict::read(path)?;
+    let name = match state.model() {
+        Some(name) => name.to_owned(),
+        None => recognise(&state).ok_or_else(|| ModelError::Unrecognised {
+            path: path.display().to_string(),
+            tensors: state.shapes().take(4).map(|(name, shape)| format!("{name} {shape:?}")).collect::<Vec<_>>().join(", "),
+        })?,
+    };
+    // The initial weights are overwritten at once; their seed does not matter.
+    let network = Network::new(gpu, architecture(&name)?, 0)?;
+    state.load_into(gpu, &network)?;
+    Ok(network)
+}
+
+fn recognise(state: &StateDict) -> Option<String> {
+    let found: Vec<(&str, &[usize])> = state.shapes().collect();
+    let fits = |name: &&&str| {
+        let Ok(plan) = architecture(name) else { return false };
+        let specs: Vec<_> = plan.specs();
+        specs.len() == found.len()
+            && specs.iter().all(|spec| found.iter().any(|(n, shape)| *n == spec.name && *shape == spec.shape.dims()))
+    };
+    NAMES.iter().find(fits).map(|name| (*name).to_owned())
+}
