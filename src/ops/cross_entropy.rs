@@ -29,7 +29,7 @@ pub fn forward(gpu: &Gpu, logits: &Tensor, labels: &Words, smoothing: f32) -> Re
     let params = params(logits, labels, smoothing)?;
     let loss = gpu.empty([params.rows as usize])?;
     let spans = [logits.span(), labels.span(), loss.span()];
-    launch_flat(gpu, &FORWARD, &[], &params, &spans, params.rows as usize)?;
+    launch_flat(gpu, &FORWARD, &[("MEAN", 0)], &params, &spans, params.rows as usize)?;
     Ok(loss)
 }
 

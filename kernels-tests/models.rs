@@ -1,0 +1,164 @@
+//! Whole models against PyTorch in f64 (`golden/make_golden.py`): outputs, loss, every gradient, ten Adam steps.
+
+mod common;
+
+use common::gpu;
+use safetensors::SafeTensors;
+use shadegrad::autograd::{Tape, Var};
+use shadegrad::gpu::{Gpu, Tensor, Words};
+use shadegrad::models::architecture;
+use shadegrad::nn::{Bound, Mode, Network, Optimizer, OptimizerKind, Task};
+use shadegrad::ops::optimizer::Adam;
+use shadegrad::random::{Purpose, Stream};
+
+const SEED: u64 = 7;
+
+struct Golden<'a>(SafeTensors<'a>);
+
+impl Golden<'_> {
+    fn get(&self, name: &str) -> Vec<f32> {
+        bytemuck::pod_collect_to_vec(self.0.tensor(name).unwrap_or_else(|_| panic!("{name}")).data())
+    }
+
+    /// Compares a tensor's norm and its two samples; `tolerance` is relative to the largest element.
+    fn check(&self, name: &str, found: &[f32], tolerance: f64) {
+        let norm = found.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let wanted = f64::from(self.get(&format!("{name}.norm"))[0]);
+        assert!((norm - wanted).abs() <= tolerance * wanted + 1e-12, "{name}: norm {norm}, not {wanted}");
+        let top = found.iter().fold(0.0f64, |top, &v| top.max(f64::from(v).abs()));
+        for (kind, pick) in samples(found.len()) {
+            let golden = self.get(&format!("{name}.{kind}"));
+            assert_eq!(golden.len(), pick.len());
+            for (&at, &wanted) in pick.iter().zip(&golden) {
+                let error = f64::from(found[at] - wanted).abs();
+                assert!(error <= tolerance * top, "{name}[{at}] is {}, not {wanted} (largest {top})", found[at]);
+            }
+        }
+    }
+
+    /// Compares a tensor after optimisation: its norm, and the distance of the samples as vectors. Adam divides
+    /// by the size of the gradient, so a single element whose gradient is near zero proves nothing.
+    fn check_trained(&self, name: &str, found: &[f32], tolerance: f64) {
+        let norm = found.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let wanted = f64::from(self.get(&format!("{name}.norm"))[0]);
+        assert!((norm - wanted).abs() <= tolerance * wanted, "{name}: norm {norm}, not {wanted}");
+        for (kind, pick) in samples(found.len()) {
+            let golden = self.get(&format!("{name}.{kind}"));
+            let distance: f64 = pick.iter().zip(&golden).map(|(&at, &w)| f64::from(found[at] - w).powi(2)).sum();
+            let length: f64 = golden.iter().map(|&w| f64::from(w).powi(2)).sum();
+            assert!(distance.sqrt() <= tolerance * length.sqrt(), "{name}.{kind}: off by {}", (distance / length).sqrt());
+        }
+    }
+}
+
+fn samples(count: usize) -> [(&'static str, Vec<usize>); 2] {
+    let stride = (count / 64).max(1);
+    let regular = (0..count.min(64)).map(|k| k * stride).collect();
+    [("sample", regular), ("spread", (0..count.min(64)).map(|k| k * 1_000_003 % count).collect())]
+}
+
+/// Noise pictures: byte j of picture i is the top byte of word j of a stream.
+fn batch(gpu: &Gpu, count: usize) -> (Tensor, Words) {
+    let pixels: Vec<f32> = (0..count as u32)
+        .flat_map(|image| {
+            let mut stream = Stream::new(SEED, Purpose::Test, image);
+            (0..3072).map(move |_| (stream.next_word() >> 24) as f32 / 255.0)
+        })
+        .collect();
+    let labels: Vec<u32> = (0..count as u32).map(|image| image % 10).collect();
+    (gpu.tensor([count, 3, 32, 32], &pixels).unwrap(), gpu.words(&labels).unwrap())
+}
+
+struct Step {
+    tape: Tape,
+    bound: Bound,
+    x: Var,
+    output: Var,
+    loss: Var,
+}
+
+fn forward(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words) -> Step {
+    let tape = Tape::new(gpu);
+    let bound = network.bind(&tape).unwrap();
+    let x = tape.leaf(x);
+    let output = network.forward(&tape, &bound, x, Mode::Training { seed: 0, step: 0 }).unwrap();
+    let loss = match network.architecture().task {
+        Task::Classify => tape.cross_entropy_mean(output, labels, 0.0).unwrap(),
+        Task::Reconstruct => tape.mse_mean(output, x).unwrap(),
+    };
+    Step { tape, bound, x, output, loss }
+}
+
+fn check(model: &str, bytes: &[u8], count: usize) {
+    let gpu = gpu();
+    let golden = Golden(SafeTensors::deserialize(bytes).unwrap());
+    let network = Network::new(&gpu, architecture(model).unwrap(), SEED).unwrap();
+    let names: Vec<String> = network.parameters().specs().iter().map(|spec| spec.name.clone()).collect();
+    let parameter = |index: usize| gpu.read(&network.parameters().value(index).unwrap()).unwrap();
+    for (index, name) in names.iter().enumerate() {
+        let values = parameter(index);
+        for (kind, pick) in samples(values.len()) {
+            let found: Vec<f32> = pick.iter().map(|&at| values[at]).collect();
+            assert_eq!(found, golden.get(&format!("init.{name}.{kind}")), "initial {name} must be equal to the bit");
+        }
+    }
+
+    let (x, labels) = batch(&gpu, count);
+    let step = forward(&gpu, &network, &x, &labels);
+    let output = gpu.read(&step.tape.value(step.output).unwrap()).unwrap();
+    golden.check("output", &output, 1e-4);
+    if network.architecture().task == Task::Classify {
+        let top = output.iter().fold(0.0f32, |top, v| top.max(v.abs()));
+        for (found, wanted) in output.iter().zip(golden.get("logits")) {
+            assert!((found - wanted).abs() <= 1e-4 * top, "logits: {found}, not {wanted}");
+        }
+    }
+    let loss = gpu.read(&step.tape.value(step.loss).unwrap()).unwrap()[0];
+    assert!((loss - golden.get("loss")[0]).abs() <= 1e-5 * loss.abs(), "loss {loss}");
+
+    let mut wanted = step.bound.leaves().to_vec();
+    wanted.push(step.x);
+    let gradients = step.tape.backward(step.loss, &wanted).unwrap();
+    for (name, leaf) in names.iter().zip(step.bound.leaves()) {
+        golden.check(&format!("grad.{name}"), &gpu.read(gradients.of(*leaf).unwrap()).unwrap(), 1e-3);
+    }
+    golden.check("input_grad", &gpu.read(gradients.of(step.x).unwrap()).unwrap(), 1e-3);
+
+    let adam = OptimizerKind::Adam(Adam::default());
+    let mut optimizer = Optimizer::new(&gpu, adam, network.parameters()).unwrap();
+    let mut losses = Vec::new();
+    for round in 0..=10 {
+        let step = forward(&gpu, &network, &x, &labels);
+        losses.push(gpu.read(&step.tape.value(step.loss).unwrap()).unwrap()[0]);
+        if round < 10 {
+            step.tape.backward(step.loss, step.bound.leaves()).unwrap();
+            optimizer.step(&gpu, network.parameters(), 1e-3).unwrap();
+        }
+    }
+    for (found, wanted) in losses.iter().zip(golden.get("adam.losses")) {
+        assert!((found - wanted).abs() <= 1e-3 * wanted.abs(), "{model}: Adam's loss {found}, not {wanted}");
+    }
+    for (index, name) in names.iter().enumerate() {
+        golden.check_trained(&format!("adam.{name}"), &parameter(index), 1e-3);
+    }
+}
+
+#[test]
+fn lenet_matches_pytorch() {
+    check("lenet", include_bytes!("golden/golden_lenet.safetensors"), 16);
+}
+
+#[test]
+fn lab_matches_pytorch() {
+    check("lab", include_bytes!("golden/golden_lab.safetensors"), 4);
+}
+
+#[test]
+fn ae3_matches_pytorch() {
+    check("ae3", include_bytes!("golden/golden_ae3.safetensors"), 8);
+}
+
+#[test]
+fn ae4_matches_pytorch() {
+    check("ae4", include_bytes!("golden/golden_ae4.safetensors"), 8);
+}
