@@ -10,7 +10,7 @@
 //
 // One invocation: MB channels x XB neighbouring positions of a row, in registers. A row segment of the
 // input is loaded once and serves all KW taps; weights have the same address for the whole workgroup.
-// KH, KW: kernel; S, SO, FLIP: above; MB, XB, LANES: tile; BIAS, RELU: 0 or 1.
+// KH, KW: kernel; S, SO, FLIP: above; SPAN = (XB - 1) S + KW; MB, XB, LANES: tile; BIAS, RELU: 0 or 1.
 // Grid: linear over batch x grid_h x ceil(grid_w / XB) in x and y, z = SO SO ceil(out_c / MB).
 
 struct Params {
@@ -23,8 +23,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
-
-const SPAN: u32 = (XB - 1u) * S + KW;
 
 @compute @workgroup_size(LANES)
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -52,7 +50,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
 
     // Channels past the end read the last one's weights.
     var at: array<u32, MB>;
-    for (var m = 0u; m < MB; m++) {
+    for (var m = 0u; m < MB; m++) { // unroll
         at[m] = (phase * p.out_c + min(m0 + m, p.out_c - 1u)) * p.in_c * KH * KW;
     }
     let ix0 = i32(gx0 * S) - pad_x;
@@ -64,15 +62,17 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             let inside = iy >= 0 && iy < i32(p.in_h);
             let row = ((n * p.in_c + c) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
             var line: array<f32, SPAN>;
-            for (var s = 0u; s < SPAN; s++) {
+            for (var s = 0u; s < SPAN; s++) { // unroll
                 let ix = ix0 + i32(s);
                 let value = x[row + u32(clamp(ix, 0, i32(p.in_w) - 1))];
                 line[s] = select(0.0, value, inside && ix >= 0 && ix < i32(p.in_w));
             }
-            for (var m = 0u; m < MB; m++) {
-                for (var kx = 0u; kx < KW; kx++) {
+            for (var m = 0u; m < MB; m++) { // unroll
+                for (var kx = 0u; kx < KW; kx++) { // unroll
                     let w = weights[at[m] + (c * KH + ky) * KW + kx];
-                    for (var j = 0u; j < XB; j++) { sum[m * XB + j] += w * line[j * S + kx]; }
+                    for (var j = 0u; j < XB; j++) { // unroll
+                        sum[m * XB + j] += w * line[j * S + kx];
+                    }
                 }
             }
         }
@@ -80,10 +80,10 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
 
     let oy = gy * SO + py;
     if index >= count || oy >= p.out_h { return; }
-    for (var m = 0u; m < MB; m++) {
+    for (var m = 0u; m < MB; m++) { // unroll
         if m0 + m < p.out_c {
             let row = ((n * p.out_c + m0 + m) * p.out_h + oy) * p.out_w;
-            for (var j = 0u; j < XB; j++) {
+            for (var j = 0u; j < XB; j++) { // unroll
                 let ox = (gx0 + j) * SO + px;
                 if gx0 + j < p.grid_w && ox < p.out_w {
                     var value = sum[m * XB + j];

@@ -21,21 +21,29 @@ fn matmul_nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let column0 = group.x * LANES * COLUMNS + lane;
     // Rows and columns past the edge repeat the last one; only their store is left out.
     var start: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) { start[r] = min(row0 + r, p.m - 1u) * p.a_row; }
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        start[r] = min(row0 + r, p.m - 1u) * p.a_row;
+    }
     var column: array<u32, COLUMNS>;
-    for (var j = 0u; j < COLUMNS; j++) { column[j] = min(column0 + j * LANES, width - 1u); }
+    for (var j = 0u; j < COLUMNS; j++) { // unroll
+        column[j] = min(column0 + j * LANES, width - 1u);
+    }
 
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
     for (var k = 0u; k < p.k; k++) {
         var line: array<vec4<f32>, COLUMNS>;
-        for (var j = 0u; j < COLUMNS; j++) { line[j] = b[k * width + column[j]]; }
-        for (var r = 0u; r < ROWS; r++) {
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            line[j] = b[k * width + column[j]];
+        }
+        for (var r = 0u; r < ROWS; r++) { // unroll
             let factor = a[start[r] + k * p.a_column];
-            for (var j = 0u; j < COLUMNS; j++) { sum[r * COLUMNS + j] += factor * line[j]; }
+            for (var j = 0u; j < COLUMNS; j++) { // unroll
+                sum[r * COLUMNS + j] += factor * line[j];
+            }
         }
     }
-    for (var r = 0u; r < ROWS; r++) {
-        for (var j = 0u; j < COLUMNS; j++) {
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
             if row0 + r < p.m && column0 + j * LANES < width {
                 var value = sum[r * COLUMNS + j];
                 if BIAS == 1u { value += bias[column[j]]; }

@@ -2,10 +2,10 @@
 // layer's forward pass, y = x W^T + b, on PyTorch's weight layout [out, in].
 // A is read through strides, so it may be transposed.
 //
-// One invocation: ROWS x 1 of C. Each lane owns one row of B and reads it as vec4; A's address is the
-// same for the whole workgroup.
-// ROWS, LANES: tile; BIAS, RELU: 0 or 1.
-// Grid: x = ceil(n / LANES), y = ceil(m / ROWS).
+// One invocation: ROWS x COLUMNS of C. A lane owns COLUMNS rows of B and reads them as vec4; A's address
+// is the same for the whole workgroup, and each of its values serves all COLUMNS.
+// ROWS, COLUMNS, LANES: tile; BIAS, RELU: 0 or 1.
+// Grid: x = ceil(n / (LANES COLUMNS)), y = ceil(m / ROWS).
 
 struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -18,28 +18,41 @@ struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32 }
 fn matmul_nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let width = p.k / 4u;
     let row0 = group.y * ROWS;
-    let column = min(group.x * LANES + lane, p.n - 1u);
+    let column0 = group.x * LANES * COLUMNS + lane;
+    // Rows and columns past the edge repeat the last one; only their store is left out.
     var start: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) { start[r] = min(row0 + r, p.m - 1u) * p.a_row; }
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        start[r] = min(row0 + r, p.m - 1u) * p.a_row;
+    }
+    var column: array<u32, COLUMNS>;
+    for (var j = 0u; j < COLUMNS; j++) { // unroll
+        column[j] = min(column0 + j * LANES, p.n - 1u);
+    }
 
-    // Four partial sums a row, one for each component, added once at the end.
-    var sum: array<vec4<f32>, ROWS>;
+    // Four partial sums an element, one for each component, added once at the end.
+    var sum: array<vec4<f32>, ROWS * COLUMNS>;
     for (var k = 0u; k < width; k++) {
-        let line = b[column * width + k];
-        let k0 = 4u * k * p.a_column;
-        for (var r = 0u; r < ROWS; r++) {
-            let at = start[r] + k0;
+        var line: array<vec4<f32>, COLUMNS>;
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            line[j] = b[column[j] * width + k];
+        }
+        for (var r = 0u; r < ROWS; r++) { // unroll
+            let at = start[r] + 4u * k * p.a_column;
             let factor = vec4<f32>(a[at], a[at + p.a_column], a[at + 2u * p.a_column], a[at + 3u * p.a_column]);
-            sum[r] += factor * line;
+            for (var j = 0u; j < COLUMNS; j++) { // unroll
+                sum[r * COLUMNS + j] += factor * line[j];
+            }
         }
     }
-    if group.x * LANES + lane >= p.n { return; }
-    for (var r = 0u; r < ROWS; r++) {
-        if row0 + r < p.m {
-            var value = (sum[r].x + sum[r].y) + (sum[r].z + sum[r].w);
-            if BIAS == 1u { value += bias[column]; }
-            if RELU == 1u { value = max(value, 0.0); }
-            c[(row0 + r) * p.n + column] = value;
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            if row0 + r < p.m && column0 + j * LANES < p.n {
+                let parts = sum[r * COLUMNS + j];
+                var value = (parts.x + parts.y) + (parts.z + parts.w);
+                if BIAS == 1u { value += bias[column[j]]; }
+                if RELU == 1u { value = max(value, 0.0); }
+                c[(row0 + r) * p.n + column[j]] = value;
+            }
         }
     }
 }

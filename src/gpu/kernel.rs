@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::unroll::unroll;
 use super::{GpuError, Result, Span};
 
 /// A `const NAME: u32 = value;` line put before a kernel's source, so that a loop count or an array
@@ -92,10 +93,13 @@ impl Cache {
         let layout = self.layout(device, kernel.access);
         let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        let body = unroll(kernel.source, consts)
+            .map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
+        let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(format!("{head}{}", kernel.source).into()),
-        });
+            source: wgpu::ShaderSource::Wgsl(format!("{head}{body}").into()),
+        };
+        let module = device.create_shader_module(descriptor);
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
             layout: Some(&layout.pipeline),

@@ -12,6 +12,7 @@ mod kernel;
 mod pool;
 mod stream;
 mod tensor;
+mod unroll;
 
 pub use adapter::{AdapterDetails, AdapterSummary, list_adapters};
 pub use context::{Gpu, GpuOptions};

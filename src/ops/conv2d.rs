@@ -51,9 +51,12 @@ impl Window {
     }
 }
 
-/// Positions of a row to one invocation: the count that wastes least at the end of the row.
-fn row_block(width: usize) -> usize {
-    [4, 5, 7, 6, 8, 3, 2].into_iter().filter(|&block| block <= width).min_by_key(|&b| width.next_multiple_of(b)).unwrap_or(1)
+/// Positions of a row to one invocation: the count that wastes least at the end of the row, the largest
+/// of equals. Loads are dear on software adapters, registers on GPUs.
+fn row_block(gpu: &Gpu, width: usize) -> usize {
+    let most = if gpu.adapter().is_software() { 16 } else { 4 };
+    let share = |block: &usize| (width.next_multiple_of(*block), usize::MAX - block);
+    (1..=most.min(width)).filter(|&block| block > most / 4 || block == width).min_by_key(share).unwrap_or(1)
 }
 
 /// Channels to one invocation: at most eight, evenly shared out.
@@ -93,8 +96,8 @@ fn direct(
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(walk.kernel.name, "the input", x)?, dims4(walk.kernel.name, "the output", out)?);
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
-    let (row_block, channel_block, lanes) = (row_block(grid_w), channel_block(out_c), lanes(gpu));
-    let consts: [Const; 10] = [
+    let (row_block, channel_block, lanes) = (row_block(gpu, grid_w), channel_block(out_c), lanes(gpu));
+    let consts: [Const; 11] = [
         ("KH", walk.taps as u32),
         ("KW", walk.taps as u32),
         ("S", walk.input_stride as u32),
@@ -102,6 +105,7 @@ fn direct(
         ("FLIP", u32::from(walk.flip)),
         ("MB", channel_block as u32),
         ("XB", row_block as u32),
+        ("SPAN", ((row_block - 1) * walk.input_stride + walk.taps) as u32),
         ("LANES", lanes),
         ("BIAS", u32::from(bias.is_some())),
         ("RELU", u32::from(relu)),
@@ -198,18 +202,25 @@ pub fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: 
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(name, "the input", x)?, dims4(name, "the gradient", dy)?);
     let kernel = square_kernel(name, dw, Some(out_c), Some(in_c))?;
-    let (lanes, channel_block, row_block) = (lanes(gpu), channel_block(out_c), row_block(out_w));
-    let groups = (in_c * kernel).div_ceil(lanes as usize) * out_c.div_ceil(channel_block);
+    let (lanes, channel_block, row_block) = (lanes(gpu), channel_block(out_c), row_block(gpu, out_w));
+    // Rows (c, ky) to a lane: as many as leave work for every lane.
+    let most = if gpu.adapter().is_software() { 4 } else { 1 };
+    let rows = (in_c * kernel).div_ceil(lanes as usize).min(most);
+    let row_groups = (in_c * kernel).div_ceil(lanes as usize * rows);
+    let groups = row_groups * out_c.div_ceil(channel_block);
     // Enough workgroups to keep the device busy, and no more: each split costs a copy of the weights.
     let wanted: usize = if gpu.adapter().is_software() { 16 } else { 1024 };
     let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
     let splits = batch.div_ceil(images);
-    let consts: [Const; 6] = [
+    let consts: [Const; 9] = [
         ("KH", kernel as u32),
         ("KW", kernel as u32),
         ("S", window.stride as u32),
         ("MB", channel_block as u32),
+        ("CB", rows as u32),
+        ("TAPS", (rows * channel_block * kernel) as u32),
         ("XB", row_block as u32),
+        ("SPAN", ((row_block - 1) * window.stride + kernel) as u32),
         ("LANES", lanes),
     ];
     let params = WeightsParams {
@@ -219,11 +230,7 @@ pub fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: 
         padding: window.padding as u32,
         images: images as u32,
     };
-    let grid = Grid([
-        (in_c * kernel).div_ceil(lanes as usize) as u32,
-        splits as u32,
-        out_c.div_ceil(channel_block) as u32,
-    ]);
+    let grid = Grid([row_groups as u32, splits as u32, out_c.div_ceil(channel_block) as u32]);
     if splits == 1 {
         return gpu.launch(&WEIGHTS, &consts, &params, &[x.span(), dy.span(), dw.span()], grid);
     }

@@ -123,13 +123,17 @@ pub fn matmul_with(
         return Err(GpuError::operand("matmul", format!("the blocked kernel needs a multiple of 4, not {contiguous}")));
     }
     let params = BlockedParams { m, n, k, a: a.strides() };
-    let (rows, lanes) = (m.min(16), lanes(gpu));
+    let lanes = lanes(gpu);
+    // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
+    // Software adapters have registers to spill and slow loads; GPUs have the opposite.
+    let most = if gpu.adapter().is_software() { [4, 8] } else { [1, 2] };
     if b.transposed {
-        let consts = [("ROWS", rows), ("LANES", lanes), flags[0], flags[1]];
-        return gpu.launch(&NT, &consts, &params, &spans, Grid([n.div_ceil(lanes), m.div_ceil(rows), 1]));
+        let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
+        let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+        let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+        return gpu.launch(&NT, &consts, &params, &spans, grid);
     }
-    // A second column of vectors pays only where there are enough of them for all lanes.
-    let columns = if n / 4 > lanes { 2 } else { 1 };
+    let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));
     let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
     let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
     gpu.launch(&NN, &consts, &params, &spans, grid)

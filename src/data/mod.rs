@@ -1,0 +1,119 @@
+//! Data sets: CIFAR-10's files, our own procedural `shapes`, folders of pictures, and noise.
+
+mod cifar10;
+mod folder;
+mod noise;
+pub mod shapes;
+mod shapes_draw;
+
+use std::path::{Path, PathBuf};
+
+use crate::files::FileError;
+
+pub use cifar10::write as write_cifar10;
+pub use folder::read_flat as read_pictures;
+pub use noise::{constant_colours, fake_data, uniform_noise};
+
+/// Channels, height and width of every picture.
+pub const DIMS: [usize; 3] = [3, 32, 32];
+
+/// Bytes of a picture.
+pub const SIZE: usize = 3 * 32 * 32;
+
+/// Pictures as bytes: planar RGB, one after the other, with a label each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    pub bytes: Vec<u8>,
+    pub labels: Vec<u8>,
+}
+
+impl Images {
+    /// How many pictures there are.
+    pub fn count(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn push(&mut self, label: u8, bytes: &[u8]) {
+        self.labels.push(label);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The first `count` pictures, or all if there are fewer.
+    pub fn truncated(mut self, count: usize) -> Self {
+        self.labels.truncate(count);
+        self.bytes.truncate(self.labels.len() * SIZE);
+        self
+    }
+}
+
+/// A training and a test set.
+#[derive(Clone, Debug)]
+pub struct DataSet {
+    /// What it is, for results.
+    pub name: String,
+    pub classes: Vec<String>,
+    pub train: Images,
+    pub test: Images,
+}
+
+/// What can be wrong with data.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(
+        "{} is not a data set: it holds neither CIFAR-10's binary files (data_batch_1.bin ..., test_batch.bin) nor \
+         folders 'train' and 'test' of class folders; for the built-in data use --data shapes", .path.display()
+    )]
+    NotADataSet { path: PathBuf },
+    #[error("{}: {problem}", .path.display())]
+    Damaged { path: PathBuf, problem: String },
+    #[error("{}: cannot read this picture: {reason}", .path.display())]
+    Picture { path: PathBuf, reason: String },
+    #[error("{} holds no pictures (png, jpg, bmp, gif or webp)", .path.display())]
+    NoPictures { path: PathBuf },
+}
+
+/// Opens `shapes`, a folder of CIFAR-10's files, or a folder with `train` and `test`.
+pub fn open(name: &str) -> Result<DataSet, DataError> {
+    if name == "shapes" {
+        return Ok(built_in());
+    }
+    let path = Path::new(name);
+    let missing = |reason: &str| FileError::Read { path: path.to_owned(), reason: reason.to_owned() };
+    if !path.exists() {
+        return Err(missing("it does not exist (give a folder with CIFAR-10's binary files, or 'shapes')").into());
+    }
+    if !path.is_dir() {
+        return Err(missing("it is not a folder").into());
+    }
+    if path.join("data_batch_1.bin").exists() || path.join("test_batch.bin").exists() {
+        cifar10::read(path)
+    } else if path.join("train").is_dir() && path.join("test").is_dir() {
+        folder::read(path)
+    } else {
+        Err(DataError::NotADataSet { path: path.to_owned() })
+    }
+}
+
+/// Pictures of the built-in data set: enough to learn from, few enough to draw in a moment.
+const SHAPES: [(u64, u32); 2] = [(0, 20_000), (1, 4_000)];
+
+/// The built-in `shapes`: training and test pictures from two seeds.
+pub fn built_in() -> DataSet {
+    let draw = |(seed, count): (u64, u32)| {
+        let mut images = Images::default();
+        let mut picture = [0; SIZE];
+        for index in 0..count {
+            let label = shapes::picture(seed, index, &mut picture);
+            images.push(label, &picture);
+        }
+        images
+    };
+    DataSet {
+        name: "shapes".to_owned(),
+        classes: shapes::CLASSES.map(str::to_owned).to_vec(),
+        train: draw(SHAPES[0]),
+        test: draw(SHAPES[1]),
+    }
+}

@@ -1,0 +1,36 @@
+//! The experiments: training, evaluation, OOD scoring, and the pictures that they leave.
+
+pub mod detect;
+pub mod evaluate;
+pub mod plots;
+pub mod train;
+
+use crate::data::DataError;
+use crate::files::FileError;
+use crate::gpu::GpuError;
+use crate::models::ModelError;
+use crate::nn::CheckpointError;
+use crate::ood::metrics::MetricsError;
+
+/// Whatever can stop an experiment.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Plot(#[from] plots::PlotError),
+    #[error("the loss is not finite at step {step}: the last good weights are kept; try a smaller --lr")]
+    Diverged { step: u64 },
+    #[error("{0}")]
+    Usage(String),
+}

@@ -1,0 +1,4 @@
+//! Out-of-distribution scores and the metrics that judge them.
+
+pub mod metrics;
+pub mod scores;
