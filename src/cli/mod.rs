@@ -1,1 +1,114 @@
+//! The command line: one file a subcommand. Parsing, printing, progress bars and exit codes live here only.
 
+mod data;
+mod eval;
+mod info;
+mod ood;
+mod output;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::gpu::{Gpu, GpuOptions};
+use crate::lab::LabError;
+
+const EXAMPLES: &str = "\
+Examples:
+  shadegrad train --model lenet --data shapes --epochs 6 --out out/lenet
+  shadegrad eval --weights out/lenet/best.safetensors --data shapes
+  shadegrad ood --weights out/lenet/best.safetensors --ood fake --out out/ood
+  shadegrad train --model lenet --data path/to/cifar-10-batches-bin --epochs 15
+
+Exit code: 0 for success, 1 when something went wrong, 2 when the command line makes no sense.";
+
+/// Trains CIFAR-sized networks on any GPU with hand-written kernels, and tells pictures from noise.
+#[derive(Debug, Parser)]
+#[command(name = "shadegrad", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// Adapter to run on: an index from 'shadegrad info', or a part of a name. Without it, the environment
+    /// variable SHADEGRAD_ADAPTER counts; without that, the best adapter is taken.
+    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the adapters of this machine, with driver, limits and features
+    Info(info::Args),
+    /// Train a model; leaves weights, metrics and curves in a folder
+    Train(train::Args),
+    /// Measure trained weights on a test set
+    Eval(eval::Args),
+    /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
+    Ood(ood::Args),
+    /// Write the built-in picture set 'shapes' in CIFAR-10's binary layout
+    Data(data::Args),
+}
+
+/// Runs the program on its command line.
+pub fn run() -> ExitCode {
+    silence_mesa();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let adapter = cli.adapter;
+    let outcome = match cli.command {
+        Command::Info(args) => info::run(&args, adapter),
+        Command::Train(args) => train::run(&args, adapter),
+        Command::Eval(args) => eval::run(&args, adapter),
+        Command::Ood(args) => ood::run(&args, adapter),
+        Command::Data(args) => data::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version as clap prints them; a mistake as one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        output::say(error.to_string().trim_end());
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    // clap's first paragraph says what is wrong; the usage after it is what --help is for.
+    let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let line: Vec<&str> = first.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if line.is_empty() || text.starts_with("Usage") || !text.starts_with("error") {
+        // Called without a subcommand: clap answers with the whole help.
+        output::complain(text.trim_end());
+    } else {
+        output::error(&format!("{} (see --help)", line.join(" ")));
+    }
+    ExitCode::from(2)
+}
+
+/// Mesa's device-select layer asks the desktop session for its choice of GPU and prints an error where there
+/// is no session (a container, root over ssh). This program chooses by itself, so the layer is switched off there.
+fn silence_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the program has just begun and has no second thread that could read the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+/// Opens the device and names it: every command's first line.
+fn open_gpu(adapter: Option<String>, json: bool) -> Result<Gpu, LabError> {
+    let gpu = Gpu::open(&GpuOptions { adapter, ..GpuOptions::default() })?;
+    output::adapter(gpu.adapter(), json);
+    Ok(gpu)
+}
+
+/// The command line as it was given, for results.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect()
+}

@@ -58,8 +58,8 @@ impl AdapterSummary {
 pub struct AdapterDetails {
     /// Position in the list; `--adapter INDEX` takes it.
     pub index: usize,
-    /// Whether it is the one chosen when nothing else is said.
-    pub default: bool,
+    /// Whether it is the one that is used.
+    pub chosen: bool,
     #[serde(flatten)]
     pub summary: AdapterSummary,
     /// PCI vendor and device numbers.
@@ -94,15 +94,29 @@ fn rank(adapter: &wgpu::Adapter) -> usize {
     }
 }
 
-fn default_index(adapters: &[wgpu::Adapter]) -> Option<usize> {
-    (0..adapters.len()).min_by_key(|&index| rank(&adapters[index]))
+/// The place of the wanted adapter in the list (an index, or a part of a name in any case), or of the best one.
+fn chosen_index(adapters: &[wgpu::Adapter], wanted: Option<&str>) -> Result<usize> {
+    let best = (0..adapters.len()).min_by_key(|&index| rank(&adapters[index])).ok_or(GpuError::NoAdapter)?;
+    let from_environment = std::env::var("SHADEGRAD_ADAPTER").ok().filter(|name| !name.is_empty());
+    let Some(wanted) = wanted.map(str::to_owned).or(from_environment) else {
+        return Ok(best);
+    };
+    let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+    let chosen = match wanted.parse::<usize>() {
+        Ok(index) => Some(index).filter(|&index| index < adapters.len()),
+        Err(_) => names.iter().position(|name| name.to_lowercase().contains(&wanted.to_lowercase())),
+    };
+    chosen.ok_or_else(|| {
+        let listed: Vec<String> = names.iter().enumerate().map(|(i, name)| format!("{i}: {name}")).collect();
+        GpuError::AdapterNotFound { wanted, available: listed.join("; ") }
+    })
 }
 
-/// Every adapter that can run compute shaders, in a stable order.
-pub fn list_adapters() -> Vec<AdapterDetails> {
+/// Every adapter that can run compute shaders, in a stable order. `wanted` is as in [`super::GpuOptions`].
+pub fn list_adapters(wanted: Option<&str>) -> Result<Vec<AdapterDetails>> {
     let found = adapters();
-    let default = default_index(&found);
-    found
+    let chosen = chosen_index(&found, wanted)?;
+    let details = found
         .iter()
         .enumerate()
         .map(|(index, adapter)| {
@@ -110,7 +124,7 @@ pub fn list_adapters() -> Vec<AdapterDetails> {
             let limits = adapter.limits();
             AdapterDetails {
                 index,
-                default: default == Some(index),
+                chosen: index == chosen,
                 summary: AdapterSummary::of(adapter),
                 vendor: info.vendor,
                 device: info.device,
@@ -132,27 +146,13 @@ pub fn list_adapters() -> Vec<AdapterDetails> {
                 features: adapter.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
             }
         })
-        .collect()
+        .collect();
+    Ok(details)
 }
 
-/// The wanted adapter (an index, or a part of a name in any case), or the best one.
+/// The wanted adapter, or the best one.
 pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let mut found = adapters();
-    let best = default_index(&found).ok_or(GpuError::NoAdapter)?;
-    let Some(wanted) = wanted else {
-        return Ok(found.swap_remove(best));
-    };
-    let names: Vec<String> = found.iter().map(|adapter| adapter.get_info().name).collect();
-    let lower = wanted.to_lowercase();
-    let chosen = match wanted.parse::<usize>() {
-        Ok(index) => Some(index).filter(|&index| index < found.len()),
-        Err(_) => names.iter().position(|name| name.to_lowercase().contains(&lower)),
-    };
-    match chosen {
-        Some(index) => Ok(found.swap_remove(index)),
-        None => {
-            let listed: Vec<String> = names.iter().enumerate().map(|(i, name)| format!("{i}: {name}")).collect();
-            Err(GpuError::AdapterNotFound { wanted: wanted.to_owned(), available: listed.join("; ") })
-        }
-    }
+    let chosen = chosen_index(&found, wanted)?;
+    Ok(found.swap_remove(chosen))
 }

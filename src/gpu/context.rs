@@ -59,9 +59,7 @@ static FILL: Kernel = Kernel {
 impl Gpu {
     /// Opens the wanted adapter, or the best one.
     pub fn open(options: &GpuOptions) -> Result<Self> {
-        let from_environment = std::env::var("SHADEGRAD_ADAPTER").ok().filter(|name| !name.is_empty());
-        let wanted = options.adapter.clone().or(from_environment);
-        let adapter = adapter::choose(wanted.as_deref())?;
+        let adapter = adapter::choose(options.adapter.as_deref())?;
         let summary = AdapterSummary::of(&adapter);
         // All that the adapter has: kernels are chosen by these limits, never beyond them.
         let limits = adapter.limits();

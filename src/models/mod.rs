@@ -102,10 +102,10 @@ fn autoencoder(channels: &[usize]) -> Vec<Layer> {
 }
 
 /// The network whose weights a file holds: the model that the file names, or, for a file from PyTorch,
-/// the one whose tensors it has.
-pub fn from_file(gpu: &Gpu, path: &std::path::Path) -> Result<Network, ModelError> {
+/// the one whose tensors it has. With `wanted`, it must be that model's.
+pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Result<Network, ModelError> {
     let state = StateDict::read(path)?;
-    let name = match state.model() {
+    let name = match wanted.or(state.model()) {
         Some(name) => name.to_owned(),
         None => recognise(&state).ok_or_else(|| ModelError::Unrecognised {
             path: path.display().to_string(),

@@ -1,0 +1,94 @@
+//! `shadegrad ood`.
+
+use std::path::PathBuf;
+
+use crate::data::{self, Images};
+use crate::lab::LabError;
+use crate::lab::detect::{self, Outcome, Pair};
+use crate::lab::train::write_json;
+use crate::models;
+
+use super::output;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Weights of a classifier (scored by its logits) or an autoencoder (scored by its error)
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// The model that the weights must be of (the file says which it is; this makes sure)
+    #[arg(long)]
+    model: Option<String>,
+    /// In-distribution pictures: the test part of 'shapes', or of a folder as 'train' takes it
+    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    data: String,
+    /// Out-of-distribution pictures: torchvision's FakeData, uniform noise, constant colours, or a folder of pictures
+    #[arg(long, default_value = "fake", value_name = "fake|uniform|constant|FOLDER")]
+    ood: String,
+    /// At most so many pictures of each set [default: all test pictures, and as many of noise]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: Option<u32>,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for result.json, scores.csv and the pictures
+    #[arg(long, default_value = "out/ood", value_name = "DIR")]
+    out: PathBuf,
+    /// Print result.json instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// The wanted set of out-of-distribution pictures.
+fn outsiders(name: &str, seed: u64, count: usize) -> Result<Images, LabError> {
+    Ok(match name {
+        "fake" => data::fake_data(seed, 0, count),
+        "uniform" => data::uniform_noise(seed, count),
+        "constant" => data::constant_colours(seed, count),
+        folder => data::read_pictures(folder.as_ref(), count)?,
+    })
+}
+
+pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+    let gpu = super::open_gpu(adapter, args.json)?;
+    let network = models::from_file(&gpu, &args.weights, args.model.as_deref())?;
+    let set = data::open(&args.data)?;
+    let begun = std::time::Instant::now();
+    let limit = args.count.map_or(usize::MAX, |count| count as usize);
+    let id = set.test.truncated(limit);
+    let ood = outsiders(&args.ood, args.seed, args.count.map_or(id.count(), |count| count as usize))?;
+    let bar = output::bar(id.count() + ood.count(), "scoring", "images");
+    let pair = Pair { id: &id, id_name: &set.name, ood: &ood, ood_name: &args.ood };
+    let scores = detect::detect(&gpu, &network, &pair, &args.out, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let outcome = Outcome {
+        command: super::command_line(),
+        version: env!("CARGO_PKG_VERSION"),
+        model: network.architecture().name.clone(),
+        weights: args.weights.display().to_string(),
+        data: set.name.clone(),
+        ood: args.ood.clone(),
+        id_images: id.count(),
+        ood_images: ood.count(),
+        seed: args.seed,
+        adapter: gpu.adapter().clone(),
+        scores,
+        seconds: begun.elapsed().as_secs_f64(),
+    };
+    write_json(&args.out.join("result.json"), &outcome)?;
+    if args.json {
+        return output::json(&outcome);
+    }
+    output::say(&format!(
+        "{} · {} {} images against {} {} images (higher score: more in-distribution)",
+        outcome.model, outcome.id_images, outcome.data, outcome.ood_images, outcome.ood
+    ));
+    output::say("score            AUROC  AUPR-in  AUPR-out  FPR95 (ID)  FPR95 (OOD)  detection error");
+    for (name, m) in &outcome.scores {
+        output::say(&format!(
+            "{name:<14} {:>7.4} {:>8.4} {:>9.4} {:>11.4} {:>12.4} {:>16.4}",
+            m.auroc, m.aupr_in, m.aupr_out, m.fpr95_id, m.fpr95_ood, m.detection_error
+        ));
+    }
+    output::say(&format!("pictures, scores.csv and result.json: {}", args.out.display()));
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! `shadegrad train`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::data;
+use crate::lab::LabError;
+use crate::lab::train::{self, Epoch, Settings, Watch};
+use crate::models;
+use crate::nn::{OptimizerKind, Schedule};
+use crate::ops::optimizer::{Adam, Sgd};
+
+use super::output;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Rule {
+    Adam,
+    AdamW,
+    Sgd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Plan {
+    Constant,
+    Step,
+    Cosine,
+    Triangular,
+}
+
+#[derive(Debug, clap::Args, Serialize)]
+pub struct Args {
+    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders)
+    #[arg(long, default_value = "lenet")]
+    model: String,
+    /// 'shapes' (built in), a folder with CIFAR-10's binary files, or a folder with train/CLASS/* and test/CLASS/*
+    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    data: String,
+    /// Passes over the training pictures
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    epochs: u32,
+    /// Pictures to a step
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Learning rate at its highest
+    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    lr: f64,
+    #[arg(long, default_value = "adam", help = "Rule that moves the weights")]
+    optimizer: Rule,
+    /// Momentum of SGD
+    #[arg(long, default_value_t = 0.9, value_parser = share)]
+    momentum: f64,
+    /// Nesterov's form of the momentum
+    #[arg(long)]
+    nesterov: bool,
+    /// Weight decay: an L2 penalty for SGD and Adam, decoupled for AdamW
+    #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
+    weight_decay: f64,
+    #[arg(long, default_value = "constant", help = "How the learning rate changes over the run")]
+    schedule: Plan,
+    /// Epochs between two falls of '--schedule step'
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    step_epochs: u32,
+    /// Factor of each fall of '--schedule step'
+    #[arg(long, default_value_t = 0.1, value_parser = positive)]
+    step_factor: f64,
+    /// Share of the run at which '--schedule triangular' is highest
+    #[arg(long, default_value_t = 0.3, value_parser = share)]
+    peak: f64,
+    /// Label smoothing (leave it out where OOD scores are wanted)
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    smoothing: f64,
+    /// Mirror pictures at random
+    #[arg(long)]
+    flip: bool,
+    /// Shift pictures at random by up to so many pixels each way, reflecting the border
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
+    shift: u32,
+    /// Decides initial weights, order and augmentation: the same seed gives the same weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Stop after so many epochs without a better test result
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    early_stop: Option<u32>,
+    /// Stop after so many steps
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// Folder for result.json, metrics.jsonl, best.safetensors, last.safetensors and the curves [default: out/MODEL]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print result.json instead of a line an epoch
+    #[arg(long)]
+    #[serde(skip)]
+    json: bool,
+}
+
+fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    text.parse().ok().filter(|&value: &f64| value.is_finite() && fits(value)).ok_or_else(|| format!("{wanted} is needed"))
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0", |value| value > 0.0)
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, "a number of at least 0", |value| value >= 0.0)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, "a number of at least 0 and below 1", |value| (0.0..1.0).contains(&value))
+}
+
+/// Shows a bar an epoch and a line after it.
+struct Display {
+    bar: ProgressBar,
+    epochs: u32,
+    quiet: bool,
+}
+
+impl Watch for Display {
+    fn begin(&mut self, epoch: u32, steps: usize) {
+        self.bar = output::bar(steps, &format!("epoch {epoch}/{}", self.epochs), "batches");
+    }
+
+    fn step(&mut self, done: usize, loss: f64, images_per_second: f64) {
+        self.bar.set_message(format!("loss {loss:.4}, {images_per_second:.0} images/s, "));
+        self.bar.set_position(done as u64);
+    }
+
+    fn end(&mut self, epoch: &Epoch) {
+        self.bar.finish_and_clear();
+        let line = format!(
+            "epoch {:>3}/{}  train loss {:.5}  {}  {:.0} images/s  {}",
+            epoch.epoch,
+            self.epochs,
+            epoch.train_loss,
+            epoch.quality.line(),
+            epoch.images_per_second,
+            output::duration(epoch.seconds)
+        );
+        if self.quiet { output::complain(&line) } else { output::say(&line) }
+    }
+}
+
+impl Args {
+    fn settings(&self, train_images: usize) -> Settings {
+        let adam = Adam { weight_decay: self.weight_decay, ..Adam::default() };
+        let per_epoch = train_images.div_ceil(self.batch as usize) as u64;
+        Settings {
+            model: self.model.clone(),
+            epochs: self.epochs,
+            batch: self.batch as usize,
+            rate: self.lr,
+            optimizer: match self.optimizer {
+                Rule::Adam => OptimizerKind::Adam(adam),
+                Rule::AdamW => OptimizerKind::Adam(Adam { decoupled: true, ..adam }),
+                Rule::Sgd => OptimizerKind::Sgd(Sgd {
+                    momentum: self.momentum,
+                    nesterov: self.nesterov,
+                    weight_decay: self.weight_decay,
+                }),
+            },
+            schedule: match self.schedule {
+                Plan::Constant => Schedule::Constant,
+                Plan::Step => {
+                    Schedule::Step { every: u64::from(self.step_epochs) * per_epoch, factor: self.step_factor }
+                }
+                Plan::Cosine => Schedule::Cosine,
+                Plan::Triangular => Schedule::Triangular { peak: self.peak },
+            },
+            seed: self.seed,
+            smoothing: self.smoothing as f32,
+            flip: self.flip,
+            shift: self.shift as usize,
+            early_stop: self.early_stop,
+            steps: self.steps,
+        }
+    }
+}
+
+pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+    let gpu = super::open_gpu(adapter, args.json)?;
+    let plan = models::architecture(&args.model)?;
+    if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
+        return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
+    }
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
+    let set = data::open(&args.data)?;
+    let settings = args.settings(set.train.count());
+    let json = serde_json::to_value(args).map_err(|error| LabError::Usage(error.to_string()))?;
+    let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json };
+    let command = super::command_line();
+    let outcome = train::train(&gpu, &settings, &set, &out, (&command, json), &mut display)?;
+    if args.json {
+        return output::json(&outcome);
+    }
+    output::say(&format!(
+        "{} on {}: {} after {} epochs (best: epoch {}, {}), {}, {:.0} images/s, {:.0} MiB of GPU memory",
+        outcome.model,
+        outcome.data,
+        outcome.quality.line(),
+        outcome.epochs,
+        outcome.best_epoch,
+        outcome.best.line(),
+        output::duration(outcome.seconds),
+        outcome.images_per_second,
+        outcome.peak_gpu_bytes as f64 / f64::from(1u32 << 20)
+    ));
+    output::say(&format!("weights, metrics and curves: {}", out.display()));
+    Ok(())
+}
