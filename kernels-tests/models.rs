@@ -46,7 +46,11 @@ impl Golden<'_> {
             let golden = self.get(&format!("{name}.{kind}"));
             let distance: f64 = pick.iter().zip(&golden).map(|(&at, &w)| f64::from(found[at] - w).powi(2)).sum();
             let length: f64 = golden.iter().map(|&w| f64::from(w).powi(2)).sum();
-            assert!(distance.sqrt() <= tolerance * length.sqrt(), "{name}.{kind}: off by {}", (distance / length).sqrt());
+            assert!(
+                distance.sqrt() <= tolerance * length.sqrt(),
+                "{name}.{kind}: off by {}",
+                (distance / length).sqrt()
+            );
         }
     }
 }

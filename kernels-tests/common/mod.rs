@@ -35,7 +35,10 @@ pub fn assert_close(what: &str, found: &[f32], wanted: &[f64], terms: usize) {
     let tolerance = scale * f64::from(f32::EPSILON) * (8.0 + 2.0 * terms as f64);
     for (index, (&f, &w)) in found.iter().zip(wanted).enumerate() {
         let error = (f64::from(f) - w).abs();
-        assert!(error <= tolerance, "{what}: element {index} is {f}, not {w} (error {error:.3e}, tolerance {tolerance:.3e})");
+        assert!(
+            error <= tolerance,
+            "{what}: element {index} is {f}, not {w} (error {error:.3e}, tolerance {tolerance:.3e})"
+        );
     }
 }
 

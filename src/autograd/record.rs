@@ -48,9 +48,7 @@ impl Tape {
     /// `factor x + offset`.
     pub fn scale(&self, x: Var, factor: f32, offset: f32) -> Result<Var> {
         let y = elementwise::scale(&self.gpu, &self.get("scale", x)?, factor, offset)?;
-        Ok(self.record(y, &[x], || {
-            one(move |gpu, dy, dx| elementwise::scale_into(gpu, dy, factor, 0.0, dx))
-        }))
+        Ok(self.record(y, &[x], || one(move |gpu, dy, dx| elementwise::scale_into(gpu, dy, factor, 0.0, dx))))
     }
 
     /// The same elements under another shape.
@@ -104,7 +102,8 @@ impl Tape {
         Ok(self.record(y, &[x, weight, bias], || {
             Box::new(move |gpu, dy, wanted| {
                 let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
-                let places = [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
+                let places =
+                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
                 if let Some(dx) = &places[0] {
                     linear::backward_data(gpu, &dy, &w, dx)?;
                 }
@@ -127,7 +126,8 @@ impl Tape {
         Ok(self.record(y, &[x, weight, bias], || {
             Box::new(move |gpu, dy, wanted| {
                 let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
-                let places = [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
+                let places =
+                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
                 if let Some(dx) = &places[0] {
                     conv2d::backward_data(gpu, &dy, &w, window, dx)?;
                 }
@@ -151,7 +151,8 @@ impl Tape {
         Ok(self.record(y, &[x, weight, bias], || {
             Box::new(move |gpu, dy, wanted| {
                 let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
-                let places = [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
+                let places =
+                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
                 if let Some(dx) = &places[0] {
                     conv2d::transpose_backward_data(gpu, &dy, &w, window, dx)?;
                 }
@@ -181,9 +182,8 @@ impl Tape {
         let input = self.get("avg_pool", x)?;
         let shape = input.shape();
         let y = pool::average_forward(&self.gpu, &input, kernel, window)?;
-        Ok(self.record(y, &[x], || {
-            shaped(shape, move |gpu, dy, dx| pool::average_backward(gpu, dy, kernel, window, dx))
-        }))
+        Ok(self
+            .record(y, &[x], || shaped(shape, move |gpu, dy, dx| pool::average_backward(gpu, dy, kernel, window, dx))))
     }
 
     /// The mean of each plane: [N, C, H, W] to [N, C].
@@ -200,18 +200,14 @@ impl Tape {
         let input = self.get("activation", x)?;
         let y = activation::forward(&self.gpu, activation, &input)?;
         let saved = if activation.saves_input() { input } else { y.clone() };
-        Ok(self.record(y, &[x], || {
-            one(move |gpu, dy, dx| activation::backward(gpu, activation, &saved, dy, dx))
-        }))
+        Ok(self.record(y, &[x], || one(move |gpu, dy, dx| activation::backward(gpu, activation, &saved, dy, dx))))
     }
 
     /// A fixed affine map for each channel; `zeros` has the shape of `offset`.
     pub fn normalize(&self, x: Var, factor: &Tensor, offset: &Tensor, zeros: &Tensor) -> Result<Var> {
         let y = normalize::forward(&self.gpu, &self.get("normalize", x)?, factor, offset)?;
         let (factor, zeros) = (factor.clone(), zeros.clone());
-        Ok(self.record(y, &[x], || {
-            one(move |gpu, dy, dx| normalize::backward(gpu, dy, &factor, &zeros, dx))
-        }))
+        Ok(self.record(y, &[x], || one(move |gpu, dy, dx| normalize::backward(gpu, dy, &factor, &zeros, dx))))
     }
 
     /// Batch normalisation.

@@ -30,7 +30,11 @@ pub fn error(message: &str) {
 /// Names the adapter; with `json` standard output is left to the result.
 pub fn adapter(summary: &AdapterSummary, json: bool) {
     let line = summary.line();
-    if json { complain(&line) } else { say(&line) }
+    if json {
+        complain(&line)
+    } else {
+        say(&line)
+    }
     if let Some(warning) = summary.warning() {
         complain(warning);
     }
@@ -56,5 +60,9 @@ pub fn bar(length: usize, what: &str, unit: &str) -> ProgressBar {
 
 /// Seconds as people read them.
 pub fn duration(seconds: f64) -> String {
-    if seconds < 100.0 { format!("{seconds:.1} s") } else { format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), seconds % 60.0) }
+    if seconds < 100.0 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), seconds % 60.0)
+    }
 }

@@ -99,7 +99,10 @@ pub struct Args {
 }
 
 fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
-    text.parse().ok().filter(|&value: &f64| value.is_finite() && fits(value)).ok_or_else(|| format!("{wanted} is needed"))
+    text.parse()
+        .ok()
+        .filter(|&value: &f64| value.is_finite() && fits(value))
+        .ok_or_else(|| format!("{wanted} is needed"))
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -24,8 +24,12 @@ pub(super) fn read(folder: &Path) -> Result<DataSet, DataError> {
     append(&folder.join("test_batch.bin"), &mut test)?;
     let meta = folder.join("batches.meta.txt");
     let names = files::read(&meta, 1 << 16)?;
-    let classes: Vec<String> =
-        String::from_utf8_lossy(&names).lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let classes: Vec<String> = String::from_utf8_lossy(&names)
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
     if classes.len() != CLASSES {
         let problem = format!("it names {} classes, not {CLASSES}", classes.len());
         return Err(DataError::Damaged { path: meta, problem });
@@ -56,7 +60,11 @@ fn append(path: &Path, images: &mut Images) -> Result<(), DataError> {
 pub fn write(data: &DataSet, folder: &Path) -> Result<(), FileError> {
     files::prepare_folder(folder)?;
     let records = |images: &Images, range: std::ops::Range<usize>| -> Vec<u8> {
-        range.flat_map(|i| std::iter::once(images.labels[i]).chain(images.bytes[i * SIZE..(i + 1) * SIZE].iter().copied())).collect()
+        range
+            .flat_map(|i| {
+                std::iter::once(images.labels[i]).chain(images.bytes[i * SIZE..(i + 1) * SIZE].iter().copied())
+            })
+            .collect()
     };
     let share = data.train.count().div_ceil(5);
     for number in 0..5 {

@@ -59,8 +59,10 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
 /// What a folder holds, in the order of names, so that every machine reads it alike.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let failed = |error: std::io::Error| FileError::Read { path: folder.to_owned(), reason: files::reason(&error) };
-    let mut found =
-        fs::read_dir(folder).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.path())).collect::<Result<Vec<_>, FileError>>()?;
+    let mut found = fs::read_dir(folder)
+        .map_err(failed)?
+        .map(|entry| Ok(entry.map_err(failed)?.path()))
+        .collect::<Result<Vec<_>, FileError>>()?;
     found.sort();
     Ok(found)
 }
@@ -77,8 +79,9 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 fn picture(path: &Path) -> Result<Vec<u8>, DataError> {
     let failed = |reason: String| DataError::Picture { path: path.to_owned(), reason };
     let file = fs::File::open(path).map_err(|error| failed(files::reason(&error)))?;
-    let mut reader =
-        image::ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|error| failed(error.to_string()))?;
+    let mut reader = image::ImageReader::new(BufReader::new(file))
+        .with_guessed_format()
+        .map_err(|error| failed(error.to_string()))?;
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);

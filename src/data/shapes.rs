@@ -8,16 +8,14 @@
 //! The ranges below were set so that a LeNet-5 trained on 20,000 pictures for eight epochs gets
 //! about 85% of unseen ones right. Units are those of `shapes_draw`.
 
-use crate::random::{Purpose, Stream};
 use super::shapes_draw::{
-    Colour, FULL, Figure, ONE, PIXEL, Pattern, Pose, Texture, coverage, direction, hue_colour, mix,
-    shaded,
+    Colour, FULL, Figure, ONE, PIXEL, Pattern, Pose, Texture, coverage, direction, hue_colour, mix, shaded,
 };
+use crate::random::{Purpose, Stream};
 
 /// The classes' names; a label is a place in this list.
-pub const CLASSES: [&str; 10] = [
-    "disc", "ring", "crescent", "heart", "triangle", "square", "star", "cross", "arrow", "gear",
-];
+pub const CLASSES: [&str; 10] =
+    ["disc", "ring", "crescent", "heart", "triangle", "square", "star", "cross", "arrow", "gear"];
 
 /// Pixels to a side.
 const SIDE: i32 = 32;
@@ -83,18 +81,11 @@ impl Surface {
 }
 
 /// Every pixel of a part of the picture, as its number and its middle in picture lengths.
-fn pixel_middles(
-    columns: std::ops::Range<i32>,
-    rows: std::ops::Range<i32>,
-) -> impl Iterator<Item = (usize, i32, i32)> {
+fn pixel_middles(columns: std::ops::Range<i32>, rows: std::ops::Range<i32>) -> impl Iterator<Item = (usize, i32, i32)> {
     rows.flat_map(move |row| {
         columns.clone().map(move |column| {
             let pixel = row * SIDE + column;
-            (
-                pixel as usize,
-                column * PIXEL + PIXEL / 2,
-                row * PIXEL + PIXEL / 2,
-            )
+            (pixel as usize, column * PIXEL + PIXEL / 2, row * PIXEL + PIXEL / 2)
         })
     })
 }
@@ -116,13 +107,7 @@ impl Scene {
             let towards = frame.towards(light, x, y);
             pixels[pixel] = shaded(ground.colour_at(x, y), (towards * falloff) >> 12);
         }
-        Self {
-            stream,
-            pixels,
-            ground: mix(ground.colours[0], ground.colours[1], FULL / 2),
-            light,
-            softness,
-        }
+        Self { stream, pixels, ground: mix(ground.colours[0], ground.colours[1], FULL / 2), light, softness }
     }
 
     /// Puts lines, blobs and pieces of other objects on the ground.
@@ -134,11 +119,7 @@ impl Scene {
                 1 => Figure::Disc,
                 _ => Figure::CLASSES[stream.below(10) as usize],
             };
-            let (least, most) = if figure == Figure::Bar {
-                (6, 20)
-            } else {
-                (2, 4)
-            };
+            let (least, most) = if figure == Figure::Bar { (6, 20) } else { (2, 4) };
             let radius = stream.between(least * PIXEL, most * PIXEL);
             let centre = any_place(stream, MIDDLE);
             let squash = stream.between(ONE / 2, ONE);
@@ -247,10 +228,7 @@ fn any_direction(stream: &mut Stream) -> (i32, i32) {
 
 /// A place anywhere within `spread` of the middle, in picture lengths.
 fn any_place(stream: &mut Stream, spread: i32) -> (i32, i32) {
-    (
-        MIDDLE + stream.between(-spread, spread),
-        MIDDLE + stream.between(-spread, spread),
-    )
+    (MIDDLE + stream.between(-spread, spread), MIDDLE + stream.between(-spread, spread))
 }
 
 /// Any colour but the darkest, the palest and the most garish.
@@ -276,9 +254,7 @@ fn contrasting_colour(stream: &mut Stream, other: Colour) -> Colour {
     let mut best = (0, other);
     for _ in 0..12 {
         let colour = any_colour(stream);
-        let apart = (0..3)
-            .map(|channel| (colour[channel] - other[channel]).abs())
-            .sum();
+        let apart = (0..3).map(|channel| (colour[channel] - other[channel]).abs()).sum();
         if apart > best.0 {
             best = (apart, colour);
         }

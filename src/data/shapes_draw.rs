@@ -28,11 +28,7 @@ pub type Colour = [i32; 3];
 /// with slope 0 there; off by less than 1/4000.
 const fn sine(angle: u16) -> i32 {
     let rising = (angle & 0x3FFF) as i32;
-    let z = if angle & 0x4000 == 0 {
-        rising
-    } else {
-        0x4000 - rising
-    };
+    let z = if angle & 0x4000 == 0 { rising } else { 0x4000 - rising };
     let square = (z * z) >> 14;
     // pi/2, pi - 5/2 and (pi - 3)/2, in units of 1/4096.
     let size = (z * (6434 - (((2628 - ((290 * square) >> 14)) * square) >> 14))) >> 14;
@@ -136,9 +132,7 @@ impl Figure {
                 // The quarters are alike, so that the teeth of the first one serve for all.
                 let (along, across) = along_nearest(&GEAR_TEETH[..3], x.abs(), y.abs());
                 let centre = length(x, y);
-                (centre - 2900)
-                    .min((along - 3950).max(across - 720))
-                    .max(1150 - centre)
+                (centre - 2900).min((along - 3950).max(across - 720)).max(1150 - centre)
             }
             Figure::Bar => (x.abs() - 3900).max(y.abs() - 250),
         }
@@ -181,20 +175,12 @@ impl Pose {
     /// points along the unit vector `axis` and which is `squash / ONE` times as wide across it.
     pub fn new(centre: (i32, i32), radius: i32, axis: (i32, i32), squash: i32) -> Self {
         let along = (i64::from(ONE) << 16) / i64::from(radius);
-        Self {
-            centre,
-            radius,
-            axis,
-            scale: (along, along * i64::from(ONE) / i64::from(squash)),
-        }
+        Self { centre, radius, axis, scale: (along, along * i64::from(ONE) / i64::from(squash)) }
     }
 
     /// The same, moved by a picture length each way.
     pub fn moved(self, right: i32, down: i32) -> Self {
-        Self {
-            centre: (self.centre.0 + right, self.centre.1 + down),
-            ..self
-        }
+        Self { centre: (self.centre.0 + right, self.centre.1 + down), ..self }
     }
 
     /// How far a point of the picture lies from the centre in a direction, in figure lengths.
@@ -305,10 +291,7 @@ impl Texture {
             }
             Pattern::Dots => {
                 let offset = |place: i32| place.rem_euclid(self.pitch) - self.pitch / 2;
-                coverage(
-                    length(offset(along), offset(across)) - self.pitch * 5 / 16,
-                    PIXEL,
-                )
+                coverage(length(offset(along), offset(across)) - self.pitch * 5 / 16, PIXEL)
             }
             Pattern::Clouds => self.cloud(along, across),
         }

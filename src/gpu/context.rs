@@ -49,12 +49,8 @@ fn note(fault: &Mutex<Option<Fault>>, new: Fault) {
     slot.get_or_insert(new);
 }
 
-static FILL: Kernel = Kernel {
-    name: "fill",
-    source: include_str!("../../shaders/fill.wgsl"),
-    entry: "fill",
-    access: "w",
-};
+static FILL: Kernel =
+    Kernel { name: "fill", source: include_str!("../../shaders/fill.wgsl"), entry: "fill", access: "w" };
 
 impl Gpu {
     /// Opens the wanted adapter, or the best one.

@@ -49,7 +49,9 @@ pub enum GpuError {
     Device { reason: String },
 
     /// A variable of the tape was used after its graph had been dropped.
-    #[error("{operation}: a variable was used after its graph was gone (the tape has been reset or belongs to another step)")]
+    #[error(
+        "{operation}: a variable was used after its graph was gone (the tape has been reset or belongs to another step)"
+    )]
     StaleVariable { operation: &'static str },
 }
 

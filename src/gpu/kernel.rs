@@ -93,8 +93,7 @@ impl Cache {
         let layout = self.layout(device, kernel.access);
         let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let body = unroll(kernel.source, consts)
-            .map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
+        let body = unroll(kernel.source, consts).map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(format!("{head}{body}").into()),
@@ -162,7 +161,11 @@ impl Cache {
             self.bind_groups.clear();
         }
         let bind = |buffer, offset, bytes| {
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(bytes) })
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset,
+                size: std::num::NonZeroU64::new(bytes),
+            })
         };
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: bind(uniforms, 0, UNIFORM_BYTES) }];
         for (index, span) in spans.iter().enumerate() {

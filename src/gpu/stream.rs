@@ -66,12 +66,7 @@ impl Stream {
         self.commands.push(Command::Dispatch { pipeline, bind_group, uniform, grid });
     }
 
-    pub(super) fn copy(
-        &mut self,
-        from: (&wgpu::Buffer, u64),
-        to: (&wgpu::Buffer, u64),
-        bytes: u64,
-    ) {
+    pub(super) fn copy(&mut self, from: (&wgpu::Buffer, u64), to: (&wgpu::Buffer, u64), bytes: u64) {
         self.commands.push(Command::Copy {
             from: from.0.clone(),
             from_offset: from.1,

@@ -73,11 +73,7 @@ pub type LabelledRoc<L> = (L, Vec<(f64, f64)>, f64);
 ///
 /// # Errors
 /// When a file cannot be written or the drawing fails.
-pub fn roc<L: AsRef<str>>(
-    path: &Path,
-    title: &str,
-    curves: &[LabelledRoc<L>],
-) -> Result<(), PlotError> {
+pub fn roc<L: AsRef<str>>(path: &Path, title: &str, curves: &[LabelledRoc<L>]) -> Result<(), PlotError> {
     let curves = curves
         .iter()
         .map(|(label, points, auroc)| {
@@ -110,35 +106,16 @@ impl Chart for RocChart<'_> {
             .curves
             .iter()
             .enumerate()
-            .map(|(i, (text, _))| LegendEntry {
-                mark: Mark::Line,
-                color: frame::color(i),
-                text: text.clone(),
-            })
+            .map(|(i, (text, _))| LegendEntry { mark: Mark::Line, color: frame::color(i), text: text.clone() })
             .collect();
-        legend.push(LegendEntry {
-            mark: Mark::Dashes,
-            color: GRAY,
-            text: "chance".to_owned(),
-        });
+        legend.push(LegendEntry { mark: Mark::Dashes, color: GRAY, text: "chance".to_owned() });
         let free = frame::heading(canvas, width, self.title, None, &legend)?;
         let axis = || Axis::exact(0.0, 1.0, 5.0, Unit::Plain);
         let left = MARGIN + Frame::label_width(canvas, &axis())?;
         let (top, bottom) = (free + 26.0, height - BELOW_PANEL - 8.0);
         let side = (width - MARGIN - left).min(bottom - top);
-        let panel = Frame {
-            left,
-            top,
-            right: left + side,
-            bottom: top + side,
-            x: axis(),
-            y: axis(),
-        };
-        panel.draw(
-            canvas,
-            "false positive rate (OOD kept)",
-            "true positive rate (in-distribution kept)",
-        )?;
+        let panel = Frame { left, top, right: left + side, bottom: top + side, x: axis(), y: axis() };
+        panel.draw(canvas, "false positive rate (OOD kept)", "true positive rate (in-distribution kept)")?;
         panel.draw_base(canvas)?;
         let dashes = 60;
         for i in 0..dashes {
@@ -209,35 +186,22 @@ pub fn training_curve<L: AsRef<str>>(
             })
             .collect(),
     };
-    let panels: Vec<_> = [
-        panel("loss", Unit::Plain, loss),
-        panel("accuracy", Unit::Percent, accuracy),
-    ]
-    .into_iter()
-    .filter(|p| p.series.iter().any(|(_, points)| !points.is_empty()))
-    .collect();
+    let panels: Vec<_> = [panel("loss", Unit::Plain, loss), panel("accuracy", Unit::Percent, accuracy)]
+        .into_iter()
+        .filter(|p| p.series.iter().any(|(_, points)| !points.is_empty()))
+        .collect();
     if panels.is_empty() {
-        return Err(PlotError::NoData {
-            title: title.to_owned(),
-        });
+        return Err(PlotError::NoData { title: title.to_owned() });
     }
     let series = loss.iter().chain(accuracy);
-    let chart = TrainingChart {
-        title,
-        labels,
-        epochs: series.map(|(_, values)| values.len()).max().unwrap_or(0),
-        panels,
-    };
+    let chart =
+        TrainingChart { title, labels, epochs: series.map(|(_, values)| values.len()).max().unwrap_or(0), panels };
     canvas::save(&chart, path)
 }
 
 /// The finite values with their epochs, which count from 1.
 fn epochs(values: &[f64]) -> Vec<(f64, f64)> {
-    (1..)
-        .map(f64::from)
-        .zip(values.iter().copied())
-        .filter(|(_, value)| value.is_finite())
-        .collect()
+    (1..).map(f64::from).zip(values.iter().copied()).filter(|(_, value)| value.is_finite()).collect()
 }
 
 struct Panel {
@@ -253,16 +217,8 @@ impl Panel {
         let low = values().fold(f64::INFINITY, f64::min);
         let high = values().fold(f64::NEG_INFINITY, f64::max);
         // An axis from zero shows the size of a change, where that does not flatten the curve.
-        let low = if low > 0.0 && low < 0.5 * high {
-            0.0
-        } else {
-            low
-        };
-        let even = if high > low {
-            0.0
-        } else {
-            high.abs().max(1e-3) * 0.1
-        };
+        let low = if low > 0.0 && low < 0.5 * high { 0.0 } else { low };
+        let even = if high > low { 0.0 } else { high.abs().max(1e-3) * 0.1 };
         let (low, high) = (low - even, high + even);
         match self.unit {
             Unit::Plain => Axis::rounded(low, high, 5.0, Unit::Plain),
@@ -290,11 +246,7 @@ impl Chart for TrainingChart<'_> {
             .labels
             .iter()
             .enumerate()
-            .map(|(i, &text)| LegendEntry {
-                mark: Mark::Line,
-                color: frame::color(i),
-                text: text.to_owned(),
-            })
+            .map(|(i, &text)| LegendEntry { mark: Mark::Line, color: frame::color(i), text: text.to_owned() })
             .collect();
         let top = frame::heading(canvas, width, self.title, None, &legend)? + 26.0;
         let gap = 28.0;

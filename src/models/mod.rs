@@ -15,6 +15,8 @@ pub enum ModelError {
     Unknown { name: String },
     #[error("{path} holds the weights of no model that is known here ({}): its tensors are {tensors}", NAMES.join(", "))]
     Unrecognised { path: String, tensors: String },
+    #[error("{path} holds the weights of '{found}', not of '{wanted}'")]
+    OfAnother { path: String, found: String, wanted: String },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -105,12 +107,20 @@ fn autoencoder(channels: &[usize]) -> Vec<Layer> {
 /// the one whose tensors it has. With `wanted`, it must be that model's.
 pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Result<Network, ModelError> {
     let state = StateDict::read(path)?;
-    let name = match wanted.or(state.model()) {
-        Some(name) => name.to_owned(),
-        None => recognise(&state).ok_or_else(|| ModelError::Unrecognised {
-            path: path.display().to_string(),
-            tensors: state.shapes().take(4).map(|(name, shape)| format!("{name} {shape:?}")).collect::<Vec<_>>().join(", "),
-        })?,
+    let path = || path.display().to_string();
+    let found = state.model().map(str::to_owned).or_else(|| recognise(&state));
+    let name = match (wanted, found) {
+        (Some(wanted), Some(found)) if wanted != found => {
+            architecture(wanted)?;
+            return Err(ModelError::OfAnother { path: path(), found, wanted: wanted.to_owned() });
+        }
+        (_, Some(found)) => found,
+        // Loading says which tensor is missing.
+        (Some(wanted), None) => wanted.to_owned(),
+        (None, None) => {
+            let tensors = state.shapes().take(4).map(|(name, shape)| format!("{name} {shape:?}"));
+            return Err(ModelError::Unrecognised { path: path(), tensors: tensors.collect::<Vec<_>>().join(", ") });
+        }
     };
     // The initial weights are overwritten at once; their seed does not matter.
     let network = Network::new(gpu, architecture(&name)?, 0)?;

@@ -9,21 +9,51 @@ use super::parameters::{Initial, Spec};
 #[derive(Clone, Debug)]
 pub enum Layer {
     /// (x - mean[c]) / std[c]: a classifier's first layer, so that attacks work on pixels in [0, 1].
-    Normalize { mean: [f32; 3], std: [f32; 3] },
+    Normalize {
+        mean: [f32; 3],
+        std: [f32; 3],
+    },
     /// Convolution with a square kernel and bias; ReLU may be fused.
-    Conv2d { name: String, channels: [usize; 2], kernel: usize, window: Window, relu: bool },
+    Conv2d {
+        name: String,
+        channels: [usize; 2],
+        kernel: usize,
+        window: Window,
+        relu: bool,
+    },
     /// Transposed convolution with a square kernel and bias; ReLU may be fused.
-    ConvTranspose2d { name: String, channels: [usize; 2], kernel: usize, window: Window, relu: bool },
+    ConvTranspose2d {
+        name: String,
+        channels: [usize; 2],
+        kernel: usize,
+        window: Window,
+        relu: bool,
+    },
     /// Fully connected, with bias; ReLU may be fused.
-    Linear { name: String, features: [usize; 2], relu: bool },
+    Linear {
+        name: String,
+        features: [usize; 2],
+        relu: bool,
+    },
     /// Batch normalisation with PyTorch's defaults.
-    BatchNorm { name: String, channels: usize },
-    MaxPool { kernel: usize, window: Window },
-    AvgPool { kernel: usize, window: Window },
+    BatchNorm {
+        name: String,
+        channels: usize,
+    },
+    MaxPool {
+        kernel: usize,
+        window: Window,
+    },
+    AvgPool {
+        kernel: usize,
+        window: Window,
+    },
     GlobalAvgPool,
     Activation(Activation),
     /// Active in training only.
-    Dropout { rate: f32 },
+    Dropout {
+        rate: f32,
+    },
     Flatten,
 }
 

@@ -165,10 +165,9 @@ impl Buffer {
                     zeros: gpu.zeros([3])?,
                 }
             }
-            Layer::BatchNorm { channels, .. } => Self::BatchNorm(Running {
-                mean: gpu.zeros([*channels])?,
-                variance: gpu.filled([*channels], 1.0)?,
-            }),
+            Layer::BatchNorm { channels, .. } => {
+                Self::BatchNorm(Running { mean: gpu.zeros([*channels])?, variance: gpu.filled([*channels], 1.0)? })
+            }
             _ => Self::None,
         })
     }

@@ -153,14 +153,9 @@ pub fn detection_error<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<f64, 
 ///
 /// # Errors
 /// When a set is empty or holds a NaN.
-pub fn roc_curve<T: Copy + Into<f64>>(
-    id: &[T],
-    ood: &[T],
-) -> Result<Vec<(f64, f64)>, MetricsError> {
+pub fn roc_curve<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<Vec<(f64, f64)>, MetricsError> {
     let ranking = Ranking::new(id, ood)?;
-    Ok(std::iter::once((0.0, 0.0))
-        .chain(ranking.id_first().map(|p| (p.fpr(), p.tpr())))
-        .collect())
+    Ok(std::iter::once((0.0, 0.0)).chain(ranking.id_first().map(|p| (p.fpr(), p.tpr()))).collect())
 }
 
 /// How many images of each set share one score.
@@ -198,24 +193,13 @@ impl Ranking {
         let groups = all
             .chunk_by(|a, b| a.0 == b.0)
             .map(|tied| {
-                tied.iter()
-                    .fold(Group::default(), |group, (_, set)| match set {
-                        ScoreSet::Id => Group {
-                            id: group.id + 1,
-                            ..group
-                        },
-                        ScoreSet::Ood => Group {
-                            ood: group.ood + 1,
-                            ..group
-                        },
-                    })
+                tied.iter().fold(Group::default(), |group, (_, set)| match set {
+                    ScoreSet::Id => Group { id: group.id + 1, ..group },
+                    ScoreSet::Ood => Group { ood: group.ood + 1, ..group },
+                })
             })
             .collect();
-        Ok(Self {
-            groups,
-            n_id: id.len() as u64,
-            n_ood: ood.len() as u64,
-        })
+        Ok(Self { groups, n_id: id.len() as u64, n_ood: ood.len() as u64 })
     }
 
     fn auroc(&self) -> f64 {
@@ -233,19 +217,13 @@ impl Ranking {
 
     /// The thresholds from high to low, keeping ID images first: ID is the positive class.
     fn id_first(&self) -> Sweep<impl Iterator<Item = (u64, u64)>> {
-        Sweep {
-            steps: self.groups.iter().map(|g| (g.id, g.ood)),
-            at: Counts::start(self.n_id, self.n_ood),
-        }
+        Sweep { steps: self.groups.iter().map(|g| (g.id, g.ood)), at: Counts::start(self.n_id, self.n_ood) }
     }
 
     /// The thresholds from low to high, rejecting OOD images first: OOD is the positive class
     /// and the scores count as negated.
     fn ood_first(&self) -> Sweep<impl Iterator<Item = (u64, u64)>> {
-        Sweep {
-            steps: self.groups.iter().rev().map(|g| (g.ood, g.id)),
-            at: Counts::start(self.n_ood, self.n_id),
-        }
+        Sweep { steps: self.groups.iter().rev().map(|g| (g.ood, g.id)), at: Counts::start(self.n_ood, self.n_id) }
     }
 }
 
@@ -263,13 +241,7 @@ struct Counts {
 impl Counts {
     /// The threshold beyond every score.
     fn start(positives: u64, negatives: u64) -> Self {
-        Self {
-            true_pos: 0,
-            false_pos: 0,
-            positives,
-            negatives,
-            new_true_pos: 0,
-        }
+        Self { true_pos: 0, false_pos: 0, positives, negatives, new_true_pos: 0 }
     }
 
     fn tpr(&self) -> f64 {
@@ -288,8 +260,7 @@ impl Counts {
     /// `(1 − TPR + FPR) · positives · negatives`: the detection error on a common denominator.
     fn errors_scaled(&self) -> u128 {
         let missed = u128::from(self.positives - self.true_pos);
-        missed * u128::from(self.negatives)
-            + u128::from(self.false_pos) * u128::from(self.positives)
+        missed * u128::from(self.negatives) + u128::from(self.false_pos) * u128::from(self.positives)
     }
 }
 
@@ -314,24 +285,19 @@ impl<I: Iterator<Item = (u64, u64)>> Iterator for Sweep<I> {
 impl<I: Iterator<Item = (u64, u64)>> Sweep<I> {
     fn average_precision(self) -> f64 {
         self.filter(|p| p.new_true_pos > 0)
-            .map(|p| {
-                ratio(p.new_true_pos, p.positives) * ratio(p.true_pos, p.true_pos + p.false_pos)
-            })
+            .map(|p| ratio(p.new_true_pos, p.positives) * ratio(p.true_pos, p.true_pos + p.false_pos))
             .sum()
     }
 
     fn fpr95(mut self) -> f64 {
         // The last point has TPR = 1, so there always is one.
-        self.find(Counts::reaches_95_percent)
-            .map_or(1.0, |p| p.fpr())
+        self.find(Counts::reaches_95_percent).map_or(1.0, |p| p.fpr())
     }
 
     fn detection_error(self) -> f64 {
         let start = self.at;
         let pairs = u128::from(start.positives) * u128::from(start.negatives);
-        let least = self
-            .map(|p| p.errors_scaled())
-            .fold(start.errors_scaled(), u128::min);
+        let least = self.map(|p| p.errors_scaled()).fold(start.errors_scaled(), u128::min);
         least as f64 / (2 * pairs) as f64
     }
 }

@@ -86,22 +86,14 @@ fn log_sum_exp_over_max(logits: &[f32], t: f64) -> f64 {
         return f64::NAN;
     };
     let others = logits[..at].iter().chain(&logits[at + 1..]);
-    libm::log1p(
-        others
-            .map(|&f| libm::exp((f64::from(f) - max) / t))
-            .sum::<f64>(),
-    )
+    libm::log1p(others.map(|&f| libm::exp((f64::from(f) - max) / t)).sum::<f64>())
 }
 
 /// Where the largest logit stands and what it is; a NaN counts as larger than anything, so
 /// that it reaches the result. `None` for an empty row.
 fn peak(logits: &[f32]) -> Option<(usize, f64)> {
     let larger = |best: (usize, f32), next: (usize, f32)| {
-        if next.1 > best.1 || next.1.is_nan() {
-            next
-        } else {
-            best
-        }
+        if next.1 > best.1 || next.1.is_nan() { next } else { best }
     };
     let (at, max) = logits.iter().copied().enumerate().reduce(larger)?;
     Some((at, f64::from(max)))
@@ -112,10 +104,7 @@ mod tests {
     use super::*;
 
     fn assert_close(got: f64, want: f64) {
-        assert!(
-            (got - want).abs() <= 1e-12 * want.abs().max(1.0),
-            "got {got}, want {want}"
-        );
+        assert!((got - want).abs() <= 1e-12 * want.abs().max(1.0), "got {got}, want {want}");
     }
 
     #[test]

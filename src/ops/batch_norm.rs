@@ -79,9 +79,12 @@ pub fn forward(
 ) -> Result<(Tensor, Saved)> {
     let params = params(x, settings)?;
     let channels = params.channels as usize;
-    for (what, tensor) in
-        [("gamma", gamma), ("beta", beta), ("the running mean", &running.mean), ("the running variance", &running.variance)]
-    {
+    for (what, tensor) in [
+        ("gamma", gamma),
+        ("beta", beta),
+        ("the running mean", &running.mean),
+        ("the running variance", &running.variance),
+    ] {
         GpuError::expect_shape("batch_norm", what, tensor.shape(), [channels].into())?;
     }
     let consts = no_consts(training);

@@ -124,13 +124,22 @@ fn direct(
 }
 
 /// Checks a weight of [out, in, k, k] against the channels that it meets; returns k.
-fn square_kernel(operation: &'static str, weight: &Tensor, outer: Option<usize>, inner: Option<usize>) -> Result<usize> {
+fn square_kernel(
+    operation: &'static str,
+    weight: &Tensor,
+    outer: Option<usize>,
+    inner: Option<usize>,
+) -> Result<usize> {
     let [found_outer, found_inner, height, width] = dims4(operation, "the weight", weight)?;
     let fits = |found, wanted: Option<usize>| wanted.is_none_or(|wanted| wanted == found);
     if height != width || !fits(found_outer, outer) || !fits(found_inner, inner) {
         let wanted = |extent: Option<usize>| extent.map_or("_".to_owned(), |extent| extent.to_string());
-        let problem =
-            format!("the weight has shape {}, but [{}, {}, k, k] is needed", weight.shape(), wanted(outer), wanted(inner));
+        let problem = format!(
+            "the weight has shape {}, but [{}, {}, k, k] is needed",
+            weight.shape(),
+            wanted(outer),
+            wanted(inner)
+        );
         return Err(GpuError::operand(operation, problem));
     }
     Ok(height)
@@ -153,8 +162,7 @@ pub fn forward(
     }
     let out_h = window.output("conv2d", in_h, kernel)?;
     let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
-    let walk =
-        Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
+    let walk = Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
     direct(gpu, &walk, window.padding, x, weight, bias, relu, &out)?;
     Ok(out)
 }
@@ -270,8 +278,7 @@ pub fn transpose_forward(
 /// Transposed convolution's gradient with respect to its input, written to `dx`.
 pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let kernel = square_kernel("conv_transpose2d_backward_data", weight, None, None)?;
-    let walk =
-        Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
+    let walk = Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
     direct(gpu, &walk, window.padding, dy, weight, None, false, dx)
 }
 

@@ -93,9 +93,8 @@ pub fn quantile_table() -> Vec<i32> {
 /// function, from Hastings' approximation (Abramowitz and Stegun 26.2.23).
 fn upper_quantile(tail: f64) -> f64 {
     let t = libm::sqrt(-2.0 * libm::log(tail));
-    let mut z = t
-        - (2.515_517 + t * (0.802_853 + t * 0.010_328))
-            / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
+    let mut z =
+        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
     for _ in 0..3 {
         let density = libm::exp(-0.5 * z * z) / libm::sqrt(2.0 * std::f64::consts::PI);
         z += (0.5 * libm::erfc(z * std::f64::consts::FRAC_1_SQRT_2) - tail) / density;

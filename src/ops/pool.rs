@@ -50,14 +50,7 @@ pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window) -> Resu
 }
 
 /// Sends each `dy` to the pixel that won its window.
-pub fn max_backward(
-    gpu: &Gpu,
-    dy: &Tensor,
-    winners: &Words,
-    kernel: usize,
-    window: Window,
-    dx: &Tensor,
-) -> Result<()> {
+pub fn max_backward(gpu: &Gpu, dy: &Tensor, winners: &Words, kernel: usize, window: Window, dx: &Tensor) -> Result<()> {
     let consts = [("K", kernel as u32), ("S", window.stride as u32)];
     let name = "max_pool_backward";
     let params = params(dims4(name, "the input", dx)?, dims4(name, "the gradient", dy)?, window.padding);

@@ -44,16 +44,12 @@ pub(super) trait Chart {
 
 /// Writes `path.svg` and `path.png`.
 pub(super) fn save(chart: &impl Chart, path: &Path) -> Result<(), PlotError> {
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| PlotError::Font)?;
+    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| PlotError::Font)?;
     write_atomically(&with_suffix(path, ".svg"), svg(chart)?.as_bytes())?;
     let png_path = with_suffix(path, ".png");
     let bytes = png(chart).map_err(|error| match error {
         RasterError::Plot(error) => error,
-        RasterError::Encode(source) => PlotError::Encode {
-            path: png_path.clone(),
-            source,
-        },
+        RasterError::Encode(source) => PlotError::Encode { path: png_path.clone(), source },
     })?;
     write_atomically(&png_path, &bytes)
 }
@@ -78,17 +74,14 @@ fn png(chart: &impl Chart) -> Result<Vec<u8>, RasterError> {
     let (width, height) = chart.size();
     let mut fine = RgbImage::new(width * UNITS, height * UNITS);
     let size = fine.dimensions();
-    let glyphs = FontRef::try_from_slice(epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| RasterError::Plot(PlotError::Font))?;
+    let glyphs =
+        FontRef::try_from_slice(epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| RasterError::Plot(PlotError::Font))?;
     let backend = BitMapBackend::with_buffer(&mut fine, size);
     draw_on(chart, backend, Some(glyphs)).map_err(RasterError::Plot)?;
     let small = imageops::thumbnail(&fine, width * PNG_SCALE, height * PNG_SCALE);
     let mut bytes = Vec::new();
-    let encoder =
-        PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
-    small
-        .write_with_encoder(encoder)
-        .map_err(RasterError::Encode)?;
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
+    small.write_with_encoder(encoder).map_err(RasterError::Encode)?;
     Ok(bytes)
 }
 
@@ -97,10 +90,7 @@ fn draw_on<DB: DrawingBackend>(
     backend: DB,
     glyphs: Option<FontRef<'static>>,
 ) -> Result<(), PlotError> {
-    let canvas = Canvas {
-        area: &backend.into_drawing_area(),
-        glyphs,
-    };
+    let canvas = Canvas { area: &backend.into_drawing_area(), glyphs };
     canvas.area.fill(&WHITE).map_err(draw_error)?;
     chart.draw(&canvas)?;
     canvas.area.present().map_err(draw_error)
@@ -116,15 +106,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Writes beside the target and renames, so that a reader never sees half a picture.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
     let beside = with_suffix(path, &format!(".{}.tmp", std::process::id()));
-    let written: io::Result<()> =
-        fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    let written: io::Result<()> = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
     written.map_err(|source| {
         // Best effort: the error worth reporting is the first one.
         let _ = fs::remove_file(&beside);
-        PlotError::Write {
-            path: path.to_owned(),
-            source,
-        }
+        PlotError::Write { path: path.to_owned(), source }
     })
 }
 
@@ -203,14 +189,7 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
     }
 
     /// Text as plotters sets it, from its top.
-    fn raw_text(
-        &self,
-        text: &str,
-        at: (i32, i32),
-        align: Align,
-        size: f64,
-        color: RGBColor,
-    ) -> Result<(), PlotError> {
+    fn raw_text(&self, text: &str, at: (i32, i32), align: Align, size: f64, color: RGBColor) -> Result<(), PlotError> {
         let side = match align {
             Align::Left => HPos::Left,
             Align::Center => HPos::Center,
@@ -227,51 +206,31 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
     /// The width in points of a line of text.
     pub(super) fn text_width(&self, text: &str, size: f64) -> Result<f64, PlotError> {
         let style = font(size).into_text_style(self.area);
-        let (width, _) = self
-            .area
-            .estimate_text_size(text, &style)
-            .map_err(draw_error)?;
+        let (width, _) = self.area.estimate_text_size(text, &style).map_err(draw_error)?;
         Ok(f64::from(width) / f64::from(UNITS))
     }
 
     /// A filled rectangle between two corners; also every straight grid line, since it has
     /// crisp edges on both backends.
-    pub(super) fn rectangle(
-        &self,
-        corners: [Point; 2],
-        color: impl Color,
-    ) -> Result<(), PlotError> {
-        self.area
-            .draw(&Rectangle::new(corners.map(place), color.filled()))
-            .map_err(draw_error)
+    pub(super) fn rectangle(&self, corners: [Point; 2], color: impl Color) -> Result<(), PlotError> {
+        self.area.draw(&Rectangle::new(corners.map(place), color.filled())).map_err(draw_error)
     }
 
     pub(super) fn polygon(&self, points: &[Point], color: impl Color) -> Result<(), PlotError> {
         let points: Vec<_> = points.iter().copied().map(place).collect();
-        self.area
-            .draw(&Polygon::new(points, color.filled()))
-            .map_err(draw_error)
+        self.area.draw(&Polygon::new(points, color.filled())).map_err(draw_error)
     }
 
     /// A line through the points, `width` in points. Points that fall on one drawing unit are
     /// drawn once: a joint of no length has no direction.
-    pub(super) fn line(
-        &self,
-        points: &[Point],
-        width: f64,
-        color: impl Color,
-    ) -> Result<(), PlotError> {
+    pub(super) fn line(&self, points: &[Point], width: f64, color: impl Color) -> Result<(), PlotError> {
         let mut points: Vec<_> = points.iter().copied().map(place).collect();
         points.dedup();
         let stroke = color.stroke_width(units(width).unsigned_abs());
-        self.area
-            .draw(&PathElement::new(points, stroke))
-            .map_err(draw_error)
+        self.area.draw(&PathElement::new(points, stroke)).map_err(draw_error)
     }
 
     pub(super) fn dot(&self, at: Point, radius: f64, color: impl Color) -> Result<(), PlotError> {
-        self.area
-            .draw(&Circle::new(place(at), units(radius), color.filled()))
-            .map_err(draw_error)
+        self.area.draw(&Circle::new(place(at), units(radius), color.filled())).map_err(draw_error)
     }
 }

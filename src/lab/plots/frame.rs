@@ -126,36 +126,21 @@ impl Axis {
     /// An axis over exactly `low..high` with about `count` ticks inside.
     pub(super) fn exact(low: f64, high: f64, count: f64, unit: Unit) -> Self {
         let step = round_step((high - low) / count);
-        Self {
-            low,
-            high,
-            step,
-            unit,
-        }
+        Self { low, high, step, unit }
     }
 
     /// As [`Axis::exact`], with the ends moved outward to the next tick.
     pub(super) fn rounded(low: f64, high: f64, count: f64, unit: Unit) -> Self {
         let step = round_step((high - low) / count);
         // The slack keeps an end that is a tick up to rounding from gaining another step.
-        Self {
-            low: (low / step + 1e-9).floor() * step,
-            high: (high / step - 1e-9).ceil() * step,
-            step,
-            unit,
-        }
+        Self { low: (low / step + 1e-9).floor() * step, high: (high / step - 1e-9).ceil() * step, step, unit }
     }
 
     /// An axis for the epochs 1 to `count`, ticked on whole epochs.
     pub(super) fn epochs(count: usize, ticks: f64) -> Self {
         let last = count as f64;
         let (low, high) = if count > 1 { (1.0, last) } else { (0.5, 1.5) };
-        Self {
-            low,
-            high,
-            step: round_step((high - low) / ticks).max(1.0).round(),
-            unit: Unit::Plain,
-        }
+        Self { low, high, step: round_step((high - low) / ticks).max(1.0).round(), unit: Unit::Plain }
     }
 
     /// Where a value stands, 0 at the low end and 1 at the high end, held to that range.
@@ -167,9 +152,7 @@ impl Axis {
         let first = (self.low / self.step - 1e-9).ceil();
         let count = ((self.high / self.step + 1e-9).floor() - first).max(0.0);
         // The cap is for axes so far from zero that adding a step does nothing.
-        (0..=(count as usize).min(50))
-            .map(|i| (first + i as f64) * self.step)
-            .collect()
+        (0..=(count as usize).min(50)).map(|i| (first + i as f64) * self.step).collect()
     }
 
     /// A tick's text.
@@ -185,21 +168,14 @@ impl Axis {
 /// ticks that people can add in their heads.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    let times = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .into_iter()
-        .find(|times| times * power >= step * 0.999)
-        .unwrap_or(10.0);
+    let times = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|times| times * power >= step * 0.999).unwrap_or(10.0);
     times * power
 }
 
 /// A tick's value with the decimals its step needs, a true minus and thousands apart.
 fn number(value: f64, step: f64) -> String {
     // Zero may come out as -0 or as a rest of rounding.
-    let value = if value.abs() < step * 1e-6 {
-        0.0
-    } else {
-        value
-    };
+    let value = if value.abs() < step * 1e-6 { 0.0 } else { value };
     let largest = value.abs().max(step);
     let text = if value == 0.0 && step < 1e-5 {
         "0".to_owned()
@@ -241,10 +217,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Room that the labels of `y` need left of a panel, in points.
-    pub(super) fn label_width<DB: DrawingBackend>(
-        canvas: &Canvas<'_, DB>,
-        y: &Axis,
-    ) -> Result<f64, PlotError> {
+    pub(super) fn label_width<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, y: &Axis) -> Result<f64, PlotError> {
         y.ticks().into_iter().try_fold(0.0, |widest: f64, tick| {
             let width = canvas.text_width(&y.label(tick), TICK)?;
             Ok(widest.max(width + 8.0))
@@ -276,10 +249,7 @@ impl Frame {
         for tick in self.x.ticks() {
             let x = self.at((tick, self.y.low)).0;
             canvas.rectangle([(x - thin, self.top), (x + thin, self.bottom)], GRID)?;
-            canvas.rectangle(
-                [(x - thin, self.bottom), (x + thin, self.bottom + 5.0)],
-                AXIS,
-            )?;
+            canvas.rectangle([(x - thin, self.bottom), (x + thin, self.bottom + 5.0)], AXIS)?;
             let at = (x, self.bottom + 18.0);
             canvas.text(&self.x.label(tick), at, Align::Center, TICK, SOFT_INK)?;
         }
@@ -291,14 +261,8 @@ impl Frame {
     }
 
     /// Draws the line under the data; last, so that filled areas do not cover it.
-    pub(super) fn draw_base<DB: DrawingBackend>(
-        &self,
-        canvas: &Canvas<'_, DB>,
-    ) -> Result<(), PlotError> {
+    pub(super) fn draw_base<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Result<(), PlotError> {
         let (left, right) = (self.left, self.right);
-        canvas.rectangle(
-            [(left, self.bottom - 0.5), (right, self.bottom + 0.5)],
-            AXIS,
-        )
+        canvas.rectangle([(left, self.bottom - 0.5), (right, self.bottom + 0.5)], AXIS)
     }
 }

@@ -48,11 +48,7 @@ pub fn score_histogram<T: Copy + Into<f64>>(
     };
     let sets = [sorted(id_scores), sorted(ood_scores)];
     let range = shown_range(&sets);
-    let beyond = sets
-        .iter()
-        .flatten()
-        .filter(|&&score| score < range.0 || score > range.1)
-        .count();
+    let beyond = sets.iter().flatten().filter(|&&score| score < range.0 || score > range.1).count();
     let chart = Histogram {
         title,
         subtitle: format!("AUROC {}", share(auroc)),
@@ -74,22 +70,17 @@ pub fn score_histogram<T: Copy + Into<f64>>(
 /// that a few strays do not squeeze the rest into one bin.
 fn shown_range(sets: &[Vec<f64>; 2]) -> (f64, f64) {
     let span = |tail: f64| {
-        sets.iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), set| {
-                let finite: Vec<f64> = set.iter().copied().filter(|s| s.is_finite()).collect();
-                let skip = (tail * finite.len() as f64) as usize;
-                match (finite.get(skip), finite.iter().rev().nth(skip)) {
-                    (Some(&first), Some(&last)) => (low.min(first), high.max(last)),
-                    _ => (low, high),
-                }
-            })
+        sets.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), set| {
+            let finite: Vec<f64> = set.iter().copied().filter(|s| s.is_finite()).collect();
+            let skip = (tail * finite.len() as f64) as usize;
+            match (finite.get(skip), finite.iter().rev().nth(skip)) {
+                (Some(&first), Some(&last)) => (low.min(first), high.max(last)),
+                _ => (low, high),
+            }
+        })
     };
     let (all, middle) = (span(0.0), span(TAIL));
-    let (low, high) = if all.1 - all.0 <= 1.6 * (middle.1 - middle.0) {
-        all
-    } else {
-        middle
-    };
+    let (low, high) = if all.1 - all.0 <= 1.6 * (middle.1 - middle.0) { all } else { middle };
     if low > high {
         // Nothing is finite: all of it lies beyond either end.
         (-1.0, 1.0)
@@ -134,17 +125,10 @@ impl Chart for Histogram<'_> {
         let (width, height) = (f64::from(width), f64::from(height));
         let legend: Vec<_> = (0..)
             .zip(&self.names)
-            .map(|(i, name)| LegendEntry {
-                mark: Mark::Area,
-                color: frame::color(i),
-                text: name.clone(),
-            })
+            .map(|(i, name)| LegendEntry { mark: Mark::Area, color: frame::color(i), text: name.clone() })
             .collect();
         let top = frame::heading(canvas, width, self.title, Some(&self.subtitle), &legend)?;
-        let peaks = self
-            .shares
-            .each_ref()
-            .map(|shares| shares.iter().copied().fold(0.0, f64::max));
+        let peaks = self.shares.each_ref().map(|shares| shares.iter().copied().fold(0.0, f64::max));
         let (lower, higher) = (peaks[0].min(peaks[1]), peaks[0].max(peaks[1]));
         let is_cut = higher > CUT_FROM * lower;
         let shown = if is_cut { CUT_AT * lower } else { higher };
@@ -180,10 +164,7 @@ impl Histogram<'_> {
         panel: &Frame,
         set: usize,
     ) -> Result<(), PlotError> {
-        let (bin, &peak) = (0..)
-            .zip(&self.shares[set])
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .unwrap_or((0, &0.0));
+        let (bin, &peak) = (0..).zip(&self.shares[set]).max_by(|a, b| a.1.total_cmp(b.1)).unwrap_or((0, &0.0));
         let (left, y) = panel.at((self.edge(bin), peak));
         let (right, _) = panel.at((self.edge(bin + 1), peak));
         let (x, align) = if left + right < panel.left + panel.right {
