@@ -48,6 +48,16 @@ fn outsiders(name: &str, seed: u64, count: usize) -> Result<Images, LabError> {
     })
 }
 
+/// What plots call it.
+fn shown_name(name: &str) -> &str {
+    match name {
+        "fake" => "FakeData",
+        "uniform" => "uniform noise",
+        "constant" => "plain colours",
+        folder => folder.trim_end_matches('/').rsplit('/').next().unwrap_or(folder),
+    }
+}
+
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let gpu = super::open_gpu(adapter, args.json)?;
     let network = models::from_file(&gpu, &args.weights, args.model.as_deref())?;
@@ -57,7 +67,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let id = set.test.truncated(limit);
     let ood = outsiders(&args.ood, args.seed, args.count.map_or(id.count(), |count| count as usize))?;
     let bar = output::bar(id.count() + ood.count(), "scoring", "images");
-    let pair = Pair { id: &id, id_name: &set.name, ood: &ood, ood_name: &args.ood };
+    let pair = Pair { id: &id, id_name: &set.name, ood: &ood, ood_name: shown_name(&args.ood) };
     let scores = detect::detect(&gpu, &network, &pair, &args.out, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let outcome = Outcome {

@@ -83,12 +83,10 @@ pub fn detect(
     let mut curves = Vec::new();
     for ((score, of_id), (_, of_ood)) in id.columns.iter().zip(&ood.columns) {
         let metrics = Metrics::from_scores(of_id, of_ood)?;
-        curves.push((score.name().to_owned(), metrics::roc_curve(of_id, of_ood)?, metrics.auroc));
-        let label =
-            if *score == Score::MaxSoftmax { "log of max softmax".to_owned() } else { score.name().replace('_', " ") };
+        curves.push((score.name().replace('_', " "), metrics::roc_curve(of_id, of_ood)?, metrics.auroc));
         let title = format!("{} · {} and {}", network.architecture().name, pair.id_name, pair.ood_name);
         let path = out.join(format!("histogram_{}", score.name()));
-        plots::score_histogram(&path, &title, &label, pair.id_name, of_id, pair.ood_name, of_ood)?;
+        plots::score_histogram(&path, &title, score.axis(), pair.id_name, of_id, pair.ood_name, of_ood)?;
         all.insert(score.name(), metrics);
     }
     let title = format!("{} · {} against {}", network.architecture().name, pair.id_name, pair.ood_name);

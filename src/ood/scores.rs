@@ -36,6 +36,16 @@ impl Score {
         }
     }
 
+    /// What an axis says under the values that are ranked.
+    pub const fn axis(self) -> &'static str {
+        match self {
+            Self::MaxLogit => "max logit",
+            Self::MaxSoftmax => "log of max softmax",
+            Self::Energy => "energy (log-sum-exp of the logits)",
+            Self::NegMse => "minus the mean squared error",
+        }
+    }
+
     /// The value to rank an image by, given its logits; `None` for [`Score::NegMse`], which
     /// is computed from pixels. [`Score::MaxSoftmax`] gives the *logarithm* of the
     /// probability: the order is the same, but saturated images do not tie.
