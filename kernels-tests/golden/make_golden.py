@@ -316,7 +316,7 @@ def report(name, truth):
 
 
 # ---------------------------------------------------------------- the curve
-def curve(path, lr, dtype=torch.float32, channels_last=False):
+def curve(path, lr, gain, dtype=torch.float32, channels_last=False):
     """Losses of `lab`, each before its update, over the file's first records in file order."""
     need = CURVE_STEPS * CURVE_BATCH * RECORD_BYTES
     raw = np.fromfile(path, dtype=np.uint8, count=need)
@@ -324,6 +324,10 @@ def curve(path, lr, dtype=torch.float32, channels_last=False):
         raise SystemExit(f"{path}: {raw.size // RECORD_BYTES} records, {CURVE_STEPS * CURVE_BATCH} are needed")
     raw = raw.reshape(CURVE_STEPS, CURVE_BATCH, RECORD_BYTES)
     model = make_model("lab", dtype, channels_last)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".weight"):
+                parameter *= gain
     adam, losses = torch.optim.Adam(model.parameters(), lr=lr), []
     for records in raw:
         x, labels = pixels(records[:, 1:]).to(dtype), torch.from_numpy(records[:, 0].astype(np.int64))
@@ -344,10 +348,10 @@ def print_curve(losses):
     print("curve: every 20th loss " + " ".join(f"{v:.4f}" for v in losses[::20]) + f", last {losses[-1]:.4f}")
 
 
-def check_curve(path, lr, losses):
+def check_curve(path, lr, gain, losses):
     """Print how far the same training strays when only the rounding differs."""
     for label, options in (("f32 NHWC", {"channels_last": True}), ("f64", {"dtype": torch.float64})):
-        other = curve(path, lr, **options)
+        other = curve(path, lr, gain, **options)
         step = 100 * np.abs(other / losses - 1)
         means = [v.reshape(-1, CURVE_WINDOW).mean(axis=1) for v in (other, losses)]
         window = 100 * np.abs(means[0] / means[1] - 1)
@@ -363,6 +367,7 @@ def main():
     parser.add_argument("--report", action="store_true", help="print how far f32 PyTorch is from the f64 goldens")
     parser.add_argument("--curve-data", metavar="FILE", help=f"at least {CURVE_STEPS * CURVE_BATCH} records in CIFAR-10's layout; without it, no curve")
     parser.add_argument("--curve-lr", type=float, default=1e-4, help="Adam's learning rate for the curve (default %(default)s)")
+    parser.add_argument("--curve-gain", type=float, default=2.0, help="factor on the curve's initial weights (default %(default)s)")
     parser.add_argument("--only-curve", action="store_true", help="make the curve and nothing else")
     parser.add_argument("--check-curve", action="store_true", help="train twice more with other rounding and print the deviation")
     parser.add_argument("--threads", type=int, default=1)
@@ -381,12 +386,13 @@ def main():
             if arguments.report:
                 report(name, truth)
     if arguments.curve_data:
-        losses = curve(arguments.curve_data, arguments.curve_lr)
-        about = f"lab, seed {SEED}, batch {CURVE_BATCH}, Adam lr {arguments.curve_lr:g}, f32"
-        write(arguments.out, "lab_curve", {"losses": losses, "lr": np.array([arguments.curve_lr])}, about)
+        lr, gain = arguments.curve_lr, arguments.curve_gain
+        losses = curve(arguments.curve_data, lr, gain)
+        about = f"lab, seed {SEED}, weights times {gain:g}, batch {CURVE_BATCH}, Adam lr {lr:g}, f32"
+        write(arguments.out, "lab_curve", {"losses": losses, "lr": np.array([lr]), "gain": np.array([gain])}, about)
         print_curve(losses)
         if arguments.check_curve:
-            check_curve(arguments.curve_data, arguments.curve_lr, losses)
+            check_curve(arguments.curve_data, lr, gain, losses)
 
 
 if __name__ == "__main__":
