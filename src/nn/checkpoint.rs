@@ -124,9 +124,13 @@ impl Network {
         places(self)?.into_iter().map(read).collect()
     }
 
-    /// Writes the weights; `notes` go into the file's metadata, the model's name among them.
+    /// Writes the weights; `notes` go into the file's metadata, the model's name among them. Weights that are
+    /// not finite are refused, so that they never take the place of good ones.
     pub fn save(&self, gpu: &Gpu, path: &Path, notes: &[(&str, String)]) -> Result<(), CheckpointError> {
         let state = self.state(gpu)?;
+        if let Some((name, ..)) = state.iter().find(|(.., values)| values.iter().any(|value| !value.is_finite())) {
+            return Err(CheckpointError::NotFinite { path: path.to_owned(), name: name.clone() });
+        }
         let format = |error: safetensors::SafeTensorError| CheckpointError::Format {
             path: path.to_owned(),
             reason: error.to_string(),
