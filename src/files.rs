@@ -21,7 +21,7 @@ pub fn reason(error: &io::Error) -> String {
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         io::ErrorKind::NotADirectory => "a part of the path is not a folder".to_owned(),
         io::ErrorKind::StorageFull => "the disk is full".to_owned(),
-        _ => error.to_string(),
+        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
     }
 }
 
@@ -51,7 +51,11 @@ pub fn prepare_folder(path: &Path) -> Result<(), FileError> {
 /// Reads a whole file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let failed = |reason: String| FileError::Read { path: path.to_owned(), reason };
-    let size = fs::metadata(path).map_err(|error| failed(reason(&error)))?.len();
+    let metadata = fs::metadata(path).map_err(|error| failed(reason(&error)))?;
+    if metadata.is_dir() {
+        return Err(failed("it is a folder".to_owned()));
+    }
+    let size = metadata.len();
     if size > limit {
         return Err(failed(format!("it has {size} bytes, more than the {limit} that are sensible for such a file")));
     }

@@ -66,9 +66,10 @@ pub fn write(data: &DataSet, folder: &Path) -> Result<(), FileError> {
             })
             .collect()
     };
-    let share = data.train.count().div_ceil(5);
+    // Shared out to within one picture, so that no file is left empty.
+    let start = |number: usize| number * data.train.count() / 5;
     for number in 0..5 {
-        let range = number * share..((number + 1) * share).min(data.train.count());
+        let range = start(number)..start(number + 1);
         files::write(&folder.join(format!("data_batch_{}.bin", number + 1)), &records(&data.train, range))?;
     }
     files::write(&folder.join("test_batch.bin"), &records(&data.test, 0..data.test.count()))?;

@@ -83,6 +83,11 @@ impl Quality {
         self.test_accuracy.or(self.test_mse.map(|error| -error)).unwrap_or(f64::NEG_INFINITY)
     }
 
+    /// Whether the network's outputs were numbers at all.
+    pub fn is_finite(&self) -> bool {
+        self.test_loss.or(self.test_mse).is_some_and(f64::is_finite)
+    }
+
     /// For progress lines.
     pub fn line(&self) -> String {
         match (self.test_accuracy, self.test_mse) {

@@ -10,7 +10,7 @@ use crate::data::DataSet;
 use crate::files;
 use crate::gpu::{AdapterSummary, Gpu, MemoryStats, Tensor};
 use crate::models;
-use crate::nn::{Mode, Network, Optimizer, OptimizerKind, Schedule, Task};
+use crate::nn::{CheckpointError, Mode, Network, Optimizer, OptimizerKind, Schedule, Task};
 use crate::ops::elementwise;
 use crate::ops::gather::{self, Augment};
 use crate::random::{Purpose, Stream};
@@ -186,6 +186,10 @@ pub fn train(
         }
         let seconds = begun.elapsed().as_secs_f64();
         let quality = evaluate::quality(gpu, &network, &test, |_| {})?;
+        // The last step's loss was measured before its weights moved.
+        if !quality.is_finite() {
+            return Err(LabError::Diverged { step });
+        }
         let line = Epoch {
             epoch,
             steps: step,
@@ -196,10 +200,15 @@ pub fn train(
             seconds,
         };
         let notes = [("epoch", epoch.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
-        network.save(gpu, &out.join("last.safetensors"), &notes)?;
+        // ReLU turns NaN into zero, so a good loss does not prove good weights.
+        let save = |name: &str| match network.save(gpu, &out.join(name), &notes) {
+            Err(CheckpointError::NotFinite { .. }) => Err(LabError::Diverged { step }),
+            outcome => Ok(outcome?),
+        };
+        save("last.safetensors")?;
         if best.is_none_or(|(_, before)| quality.rank() > before.rank()) {
             best = Some((epoch, quality));
-            network.save(gpu, &out.join("best.safetensors"), &notes)?;
+            save("best.safetensors")?;
         }
         lines.push_str(&json_line(&line)?);
         files::write(&out.join("metrics.jsonl"), lines.as_bytes())?;

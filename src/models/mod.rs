@@ -17,6 +17,8 @@ pub enum ModelError {
     Unrecognised { path: String, tensors: String },
     #[error("{path} holds the weights of '{found}', not of '{wanted}'")]
     OfAnother { path: String, found: String, wanted: String },
+    #[error("{path} says that it holds the weights of {name:?}, a model that is not known here ({})", NAMES.join(", "))]
+    UnknownNote { path: String, name: String },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -110,6 +112,9 @@ pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Res
     let path = || path.display().to_string();
     let found = state.model().map(str::to_owned).or_else(|| recognise(&state));
     let name = match (wanted, found) {
+        (_, Some(name)) if !NAMES.contains(&name.as_str()) => {
+            return Err(ModelError::UnknownNote { path: path(), name });
+        }
         (Some(wanted), Some(found)) if wanted != found => {
             architecture(wanted)?;
             return Err(ModelError::OfAnother { path: path(), found, wanted: wanted.to_owned() });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use crate::files::{self, FileError};
 use crate::gpu::{Gpu, GpuError, Tensor};
@@ -124,9 +124,13 @@ impl Network {
         places(self)?.into_iter().map(read).collect()
     }
 
-    /// Writes the weights; `notes` go into the file's metadata, the model's name among them.
+    /// Writes the weights; `notes` go into the file's metadata, the model's name among them. Weights that are
+    /// not finite are refused, so that they never take the place of good ones.
     pub fn save(&self, gpu: &Gpu, path: &Path, notes: &[(&str, String)]) -> Result<(), CheckpointError> {
         let state = self.state(gpu)?;
+        if let Some((name, ..)) = state.iter().find(|(.., values)| values.iter().any(|value| !value.is_finite())) {
+            return Err(CheckpointError::NotFinite { path: path.to_owned(), name: name.clone() });
+        }
         let format = |error: safetensors::SafeTensorError| CheckpointError::Format {
             path: path.to_owned(),
             reason: error.to_string(),
@@ -143,7 +147,18 @@ impl Network {
             notes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         metadata.insert("model".to_owned(), self.architecture().name.clone());
         metadata.insert("shadegrad".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(format)?;
+        let bytes = safetensors::serialize(views, Some(metadata)).and_then(with_sorted_header).map_err(format)?;
         Ok(files::write(path, &bytes)?)
     }
+}
+
+/// The notes come from a hash map, in another order in each run. Sorted, they take the same room, and the
+/// same weights are the same bytes.
+fn with_sorted_header(mut file: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
+    let (length, _) = SafeTensors::read_metadata(&file)?;
+    let room = &mut file[8..8 + length];
+    let header: BTreeMap<String, BTreeMap<String, serde_json::Value>> = serde_json::from_slice(room)?;
+    let sorted = serde_json::to_vec(&header)?;
+    room[..sorted.len()].copy_from_slice(&sorted);
+    Ok(file)
 }

@@ -177,7 +177,7 @@ fn number(value: f64, step: f64) -> String {
     // Zero may come out as -0 or as a rest of rounding.
     let value = if value.abs() < step * 1e-6 { 0.0 } else { value };
     let largest = value.abs().max(step);
-    let text = if value == 0.0 && step < 1e-5 {
+    let text = if value == 0.0 && !(1e-5..1e7).contains(&step) {
         "0".to_owned()
     } else if !(1e-4..1e7).contains(&largest) {
         format!("{value:.1e}")
@@ -250,8 +250,11 @@ impl Frame {
             let x = self.at((tick, self.y.low)).0;
             canvas.rectangle([(x - thin, self.top), (x + thin, self.bottom)], GRID)?;
             canvas.rectangle([(x - thin, self.bottom), (x + thin, self.bottom + 5.0)], AXIS)?;
-            let at = (x, self.bottom + 18.0);
-            canvas.text(&self.x.label(tick), at, Align::Center, TICK, SOFT_INK)?;
+            let label = self.x.label(tick);
+            // A long label at the right end is moved inward, off the border.
+            let last = self.right + 0.8 * MARGIN - canvas.text_width(&label, TICK)? / 2.0;
+            let at = (x.min(last), self.bottom + 18.0);
+            canvas.text(&label, at, Align::Center, TICK, SOFT_INK)?;
         }
         let middle = (self.left + self.right) / 2.0;
         let below = (middle, self.bottom + 38.0);

@@ -89,7 +89,8 @@ fn shown_range(sets: &[Vec<f64>; 2]) -> (f64, f64) {
         let half = (0.1 * low.abs()).max(1e-3);
         (low - half, low + half)
     } else {
-        (low, high)
+        // Held so that the length of the axis is a finite number.
+        (low.max(-1e300), high.min(1e300))
     }
 }
 
