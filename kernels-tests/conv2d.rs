@@ -1,1 +1,458 @@
+//! Convolution and transposed convolution against f64: forward, the gradients of input, weight and bias.
 
+mod common;
+
+use common::cases::{Place, bits, for_cases, refused};
+use common::{assert_close, check_gradients, check_gradients_at, gpu, operand, random};
+use proptest::prelude::*;
+use proptest::sample::select;
+use shadegrad::gpu::{Gpu, Shape, Tensor};
+use shadegrad::ops::activation::{self, Activation};
+use shadegrad::ops::conv2d::{self, Window};
+use shadegrad::ops::linear::backward_relu;
+
+/// A convolution from the wide side [batch, wide_c, h, w] to the narrow side [batch, narrow_c, h', w'], with
+/// a weight of [narrow_c, wide_c, k, k]. A transposed convolution is the same thing run from narrow to wide.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    batch: usize,
+    wide_c: usize,
+    narrow_c: usize,
+    size: [usize; 2],
+    kernel: usize,
+    window: Window,
+}
+
+impl Case {
+    fn new(channels: [usize; 3], size: [usize; 2], kernel: usize, stride: usize, padding: usize) -> Self {
+        let [batch, wide_c, narrow_c] = channels;
+        Self { batch, wide_c, narrow_c, size, kernel, window: Window::new(stride, padding) }
+    }
+
+    fn wide(&self) -> [usize; 4] {
+        [self.batch, self.wide_c, self.size[0], self.size[1]]
+    }
+
+    fn narrow(&self) -> [usize; 4] {
+        let extent = |size: usize| (size + 2 * self.window.padding - self.kernel) / self.window.stride + 1;
+        [self.batch, self.narrow_c, extent(self.size[0]), extent(self.size[1])]
+    }
+
+    fn weight(&self) -> [usize; 4] {
+        [self.narrow_c, self.wide_c, self.kernel, self.kernel]
+    }
+
+    /// The same convolution over the largest extents that a transposed one makes from the narrow side: pixels
+    /// that no window reaches are gone. `None` where nothing is left.
+    fn without_rest(&self) -> Option<Self> {
+        let [_, _, h, w] = self.narrow();
+        let extent = |size: usize| ((size - 1) * self.window.stride + self.kernel).checked_sub(2 * self.window.padding);
+        let size = [extent(h)?, extent(w)?];
+        size.iter().all(|&extent| extent > 0).then_some(Self { size, ..*self })
+    }
+
+    /// Calls `visit(wide, weight, narrow)` with the indices of each product that the convolution sums. All
+    /// passes are sums over the same triples: each of the three arrays from the products of the other two.
+    fn each_product(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let ([_, wide_c, h, w], [_, narrow_c, out_h, out_w]) = (self.wide(), self.narrow());
+        let (k, Window { stride, padding }) = (self.kernel, self.window);
+        for n in 0..self.batch {
+            for m in 0..narrow_c {
+                for oy in 0..out_h {
+                    for ox in 0..out_w {
+                        let narrow = ((n * narrow_c + m) * out_h + oy) * out_w + ox;
+                        for c in 0..wide_c {
+                            for ky in 0..k {
+                                for kx in 0..k {
+                                    let (y, x) = (oy * stride + ky, ox * stride + kx);
+                                    if y < padding || x < padding || y - padding >= h || x - padding >= w {
+                                        continue;
+                                    }
+                                    let wide = ((n * wide_c + c) * h + y - padding) * w + x - padding;
+                                    visit(wide, ((m * wide_c + c) * k + ky) * k + kx, narrow);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The convolution of `wide`.
+    fn sum_narrow(&self, wide: &[f32], weight: &[f32]) -> Vec<f64> {
+        let mut narrow = vec![0.0; self.narrow().iter().product()];
+        self.each_product(|x, w, y| narrow[y] += f64::from(wide[x]) * f64::from(weight[w]));
+        narrow
+    }
+
+    /// Its transpose.
+    fn sum_wide(&self, narrow: &[f32], weight: &[f32]) -> Vec<f64> {
+        let mut wide = vec![0.0; self.wide().iter().product()];
+        self.each_product(|x, w, y| wide[x] += f64::from(narrow[y]) * f64::from(weight[w]));
+        wide
+    }
+
+    fn sum_weight(&self, wide: &[f32], narrow: &[f32]) -> Vec<f64> {
+        let mut weight = vec![0.0; self.weight().iter().product()];
+        self.each_product(|x, w, y| weight[w] += f64::from(wide[x]) * f64::from(narrow[y]));
+        weight
+    }
+}
+
+/// `values` of [N, C, H, W] plus a bias for each channel.
+fn biased(dims: [usize; 4], values: Vec<f64>, bias: &[f32]) -> Vec<f64> {
+    let plane = dims[2] * dims[3];
+    values.into_iter().enumerate().map(|(index, value)| value + f64::from(bias[index / plane % dims[1]])).collect()
+}
+
+/// The sum over batch and plane for each channel.
+fn channel_sums(dims: [usize; 4], values: &[f32]) -> Vec<f64> {
+    let plane = dims[2] * dims[3];
+    let mut sums = vec![0.0; dims[1]];
+    values.iter().enumerate().for_each(|(index, &value)| sums[index / plane % dims[1]] += f64::from(value));
+    sums
+}
+
+fn relu(values: &[f64]) -> Vec<f64> {
+    values.iter().map(|value| value.max(0.0)).collect()
+}
+
+/// Convolution, all passes.
+fn check(case: Case) {
+    let gpu = gpu();
+    let (x, x_values) = operand(&gpu, 0, case.wide());
+    let (w, w_values) = operand(&gpu, 1, case.weight());
+    let (b, b_values) = operand(&gpu, 2, [case.narrow_c]);
+    let (dy, dy_values) = operand(&gpu, 3, case.narrow());
+    let window = case.window;
+    let taps = case.kernel * case.kernel;
+    let positions = case.batch * case.narrow()[2] * case.narrow()[3];
+
+    let wanted = biased(case.narrow(), case.sum_narrow(&x_values, &w_values), &b_values);
+    let y = conv2d::forward(&gpu, &x, &w, Some(&b), window, false).unwrap();
+    assert_eq!(y.dims(), case.narrow(), "{case:?}");
+    assert_close(&format!("{case:?} y"), &gpu.read(&y).unwrap(), &wanted, taps * case.wide_c);
+
+    let dx = Place::new(&gpu, case.wide());
+    conv2d::backward_data(&gpu, &dy, &w, window, &dx.tensor).unwrap();
+    let wanted = case.sum_wide(&dy_values, &w_values);
+    assert_close(&format!("{case:?} dx"), &dx.read(&gpu), &wanted, taps * case.narrow_c);
+
+    let dw = Place::new(&gpu, case.weight());
+    conv2d::backward_weights(&gpu, &x, &dy, window, &dw.tensor).unwrap();
+    let wanted = case.sum_weight(&x_values, &dy_values);
+    assert_close(&format!("{case:?} dw"), &dw.read(&gpu), &wanted, positions);
+
+    let db = Place::new(&gpu, [case.narrow_c]);
+    conv2d::backward_bias(&gpu, &dy, &db.tensor).unwrap();
+    let wanted = channel_sums(case.narrow(), &dy_values);
+    assert_close(&format!("{case:?} db"), &db.read(&gpu), &wanted, positions);
+}
+
+/// Transposed convolution, all passes.
+fn check_transposed(case: Case) {
+    let gpu = gpu();
+    let (x, x_values) = operand(&gpu, 0, case.narrow());
+    let (w, w_values) = operand(&gpu, 1, case.weight());
+    let (b, b_values) = operand(&gpu, 2, [case.wide_c]);
+    let (dy, dy_values) = operand(&gpu, 3, case.wide());
+    let window = case.window;
+    let taps = case.kernel * case.kernel;
+    let positions = case.batch * case.narrow()[2] * case.narrow()[3];
+
+    let wanted = biased(case.wide(), case.sum_wide(&x_values, &w_values), &b_values);
+    let y = conv2d::transpose_forward(&gpu, &x, &w, Some(&b), window, false).unwrap();
+    assert_eq!(y.dims(), case.wide(), "transposed {case:?}");
+    assert_close(&format!("transposed {case:?} y"), &gpu.read(&y).unwrap(), &wanted, taps * case.narrow_c);
+
+    let dx = Place::new(&gpu, case.narrow());
+    conv2d::transpose_backward_data(&gpu, &dy, &w, window, &dx.tensor).unwrap();
+    let wanted = case.sum_narrow(&dy_values, &w_values);
+    assert_close(&format!("transposed {case:?} dx"), &dx.read(&gpu), &wanted, taps * case.wide_c);
+
+    let dw = Place::new(&gpu, case.weight());
+    conv2d::transpose_backward_weights(&gpu, &x, &dy, window, &dw.tensor).unwrap();
+    let wanted = case.sum_weight(&dy_values, &x_values);
+    assert_close(&format!("transposed {case:?} dw"), &dw.read(&gpu), &wanted, positions);
+}
+
+fn convolutions() -> impl Strategy<Value = Case> {
+    let channels = || prop_oneof![1usize..=5, select(vec![8, 9, 17])];
+    let extent = || prop_oneof![1usize..=10, select(vec![13, 16, 17, 19])];
+    let kernel = (1usize..=5).prop_flat_map(|kernel| (Just(kernel), 0..kernel));
+    (1usize..=3, [channels(), channels()], [extent(), extent()], kernel, 1usize..=3).prop_filter_map(
+        "the window must fit, and so must the time: large tiles take long to compile and are among the edges",
+        |(batch, [wide, narrow], size, (kernel, padding), stride)| {
+            let fits = kernel <= size[0].min(size[1]) + 2 * padding;
+            let tile = wide.max(narrow).min(8) * size[1].min(16) * kernel;
+            (fits && tile <= 120).then(|| Case::new([batch, wide, narrow], size, kernel, stride, padding))
+        },
+    )
+}
+
+#[test]
+fn random_convolutions_match_f64() {
+    for_cases(18, convolutions(), check);
+}
+
+#[test]
+fn random_transposed_convolutions_match_f64() {
+    let cases = convolutions().prop_filter_map("something must be left", |case| case.without_rest());
+    for_cases(12, cases, check_transposed);
+}
+
+/// Each way that the launches go: full and partial blocks of channels, rows and lanes, and empty phases.
+fn edges() -> Vec<Case> {
+    vec![
+        Case::new([1, 1, 1], [1, 1], 1, 1, 0),
+        Case::new([1, 1, 1], [1, 1], 3, 1, 1),
+        Case::new([2, 3, 8], [8, 8], 3, 1, 1),  // one full block of channels
+        Case::new([1, 8, 9], [5, 17], 3, 1, 1), // two blocks of channels, a row that no block divides
+        Case::new([3, 2, 17], [7, 4], 3, 2, 1), // rows shorter than a block
+        Case::new([2, 3, 4], [8, 8], 4, 2, 1),  // the autoencoder's
+        Case::new([1, 4, 3], [9, 20], 5, 1, 0), // lenet's kernel, rows of one long block
+        Case::new([2, 2, 3], [7, 8], 1, 2, 0),  // a stride beyond the kernel: phases without any tap
+        Case::new([1, 2, 2], [8, 10], 2, 3, 0),
+        Case::new([1, 3, 2], [6, 5], 5, 3, 4),  // the most padding
+        Case::new([2, 2, 2], [3, 4], 1, 1, 1),  // windows of nothing but padding
+        Case::new([1, 2, 3], [11, 6], 3, 3, 2), // a rest that no window reaches
+    ]
+}
+
+#[test]
+fn edge_shapes_match_f64() {
+    for case in edges() {
+        check(case);
+        if let Some(transposed) = case.without_rest() {
+            check_transposed(transposed);
+        }
+    }
+}
+
+#[test]
+fn a_grid_that_one_dimension_cannot_hold_is_folded() {
+    // One row a lane, with eight lanes a workgroup on software adapters and 32 elsewhere.
+    let gpu = gpu();
+    let rows = 65_535 * if gpu.adapter().is_software() { 8 } else { 32 } + 1;
+    let ((x, x_values), w) = (operand(&gpu, 0, [1, 1, rows, 1]), gpu.filled([1, 1, 1, 1], 2.0).unwrap());
+    let doubled: Vec<f32> = x_values.iter().map(|value| 2.0 * value).collect();
+    let window = Window::new(1, 0);
+    let y = conv2d::forward(&gpu, &x, &w, None, window, false).unwrap();
+    assert_eq!(gpu.read(&y).unwrap(), doubled);
+    let dx = gpu.empty([1, 1, rows, 1]).unwrap();
+    conv2d::backward_data(&gpu, &x, &w, window, &dx).unwrap();
+    assert_eq!(gpu.read(&dx).unwrap(), doubled);
+}
+
+#[test]
+fn weight_gradients_are_the_same_split_or_not() {
+    let gpu = gpu();
+    // How many sums the second pass ran, that is, whether the first one was split.
+    let sums = || gpu.dispatch_counts().get("reduce").copied().unwrap_or(0);
+    let split = |case: Case| {
+        let ((x, x_values), (dy, dy_values)) = (operand(&gpu, 0, case.wide()), operand(&gpu, 3, case.narrow()));
+        let dw = Place::new(&gpu, case.weight());
+        let before = sums();
+        conv2d::backward_weights(&gpu, &x, &dy, case.window, &dw.tensor).unwrap();
+        let [_, _, h, w] = case.narrow();
+        let wanted = case.sum_weight(&x_values, &dy_values);
+        assert_close(&format!("{case:?} dw"), &dw.read(&gpu), &wanted, case.batch * h * w);
+        sums() > before
+    };
+    assert!(!split(Case::new([1, 3, 5], [6, 7], 3, 1, 1)), "one image is never split");
+    assert!(split(Case::new([2, 3, 5], [6, 7], 3, 1, 1)));
+    // Images that the splits cannot share evenly.
+    assert!(split(Case::new([37, 3, 5], [6, 7], 3, 1, 1)));
+    assert!(split(Case::new([17, 3, 5], [6, 7], 3, 2, 1)));
+    // So many weights that their own workgroups fill a software adapter.
+    let wide = Case::new([3, 64, 24], [3, 4], 3, 1, 1);
+    assert_eq!(split(wide), !gpu.adapter().is_software());
+}
+
+#[test]
+fn a_transposed_convolution_is_backward_data_to_the_bit() {
+    let gpu = gpu();
+    for case in [
+        Case::new([2, 3, 5], [8, 8], 4, 2, 1),
+        Case::new([1, 9, 2], [7, 9], 3, 1, 1),
+        Case::new([2, 2, 3], [7, 10], 2, 3, 0),
+    ] {
+        let case = case.without_rest().unwrap();
+        let ((x, _), (w, _)) = (operand(&gpu, 0, case.narrow()), operand(&gpu, 1, case.weight()));
+        let y = conv2d::transpose_forward(&gpu, &x, &w, None, case.window, false).unwrap();
+        let dx = gpu.empty(case.wide()).unwrap();
+        conv2d::backward_data(&gpu, &x, &w, case.window, &dx).unwrap();
+        assert_eq!(bits(&gpu.read(&y).unwrap()), bits(&gpu.read(&dx).unwrap()), "{case:?}");
+
+        let (dy, _) = operand(&gpu, 3, case.wide());
+        let dx = gpu.empty(case.narrow()).unwrap();
+        conv2d::transpose_backward_data(&gpu, &dy, &w, case.window, &dx).unwrap();
+        let y = conv2d::forward(&gpu, &dy, &w, None, case.window, false).unwrap();
+        assert_eq!(bits(&gpu.read(&y).unwrap()), bits(&gpu.read(&dx).unwrap()), "{case:?} backward");
+    }
+}
+
+#[test]
+fn fused_bias_and_relu_equal_separate_ones() {
+    let gpu = gpu();
+    for case in [Case::new([2, 3, 9], [7, 9], 3, 1, 1), Case::new([1, 5, 3], [8, 8], 4, 2, 1)] {
+        let (w, w_values) = operand(&gpu, 1, case.weight());
+        for is_transposed in [false, true] {
+            let (from, to) = if is_transposed { (case.narrow(), case.wide()) } else { (case.wide(), case.narrow()) };
+            let ((x, x_values), (b, b_values)) = (operand(&gpu, 0, from), operand(&gpu, 2, [to[1]]));
+            let run = |bias: Option<&Tensor>, relu| -> Tensor {
+                let pass = if is_transposed { conv2d::transpose_forward } else { conv2d::forward };
+                pass(&gpu, &x, &w, bias, case.window, relu).unwrap()
+            };
+            let plane = to[2] * to[3];
+            let sums = gpu.read(&run(None, false)).unwrap();
+            let wanted: Vec<f32> =
+                sums.iter().enumerate().map(|(index, sum)| sum + b_values[index / plane % to[1]]).collect();
+            let with_bias = run(Some(&b), false);
+            assert_eq!(gpu.read(&with_bias).unwrap(), wanted, "{case:?}");
+            let separate = gpu.read(&activation::forward(&gpu, Activation::Relu, &with_bias).unwrap()).unwrap();
+            let fused = run(Some(&b), true);
+            assert_eq!(gpu.read(&fused).unwrap(), separate, "{case:?}");
+            let sums =
+                if is_transposed { case.sum_wide(&x_values, &w_values) } else { case.sum_narrow(&x_values, &w_values) };
+            let wanted = relu(&biased(to, sums, &b_values));
+            assert_close(&format!("{case:?} ReLU"), &separate, &wanted, 9 * case.wide_c.max(case.narrow_c));
+
+            let (dy, dy_values) = operand(&gpu, 3, to);
+            let masked = gpu.read(&backward_relu(&gpu, &fused, &dy).unwrap()).unwrap();
+            let mask = |(&y, &dy): (&f32, &f32)| if y > 0.0 { dy } else { 0.0 };
+            let wanted: Vec<f32> = separate.iter().zip(&dy_values).map(mask).collect();
+            assert!(wanted.contains(&0.0) && wanted.iter().any(|&value| value != 0.0));
+            assert_eq!(masked, wanted, "{case:?}");
+        }
+    }
+}
+
+#[test]
+fn nan_reaches_the_output_through_relu_and_only_its_windows() {
+    let gpu = gpu();
+    let case = Case::new([2, 2, 3], [5, 6], 3, 2, 1);
+    let mut values = random(0, case.wide().iter().product());
+    values[7] = f32::NAN; // image 0, channel 0, row 1, column 1
+    let (x, (w, _)) = (gpu.tensor(case.wide(), &values).unwrap(), operand(&gpu, 1, case.weight()));
+    let y = gpu.read(&conv2d::forward(&gpu, &x, &w, None, case.window, true).unwrap()).unwrap();
+    let mut wanted = vec![false; y.len()];
+    case.each_product(|x, _, y| wanted[y] |= x == 7);
+    assert_eq!(y.iter().map(|value| value.is_nan()).collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn a_second_run_gives_the_same_bits() {
+    let gpu = gpu();
+    let case = Case::new([37, 3, 9], [9, 7], 3, 2, 1);
+    let ((x, _), (w, _), (dy, _)) =
+        (operand(&gpu, 0, case.wide()), operand(&gpu, 1, case.weight()), operand(&gpu, 3, case.narrow()));
+    let run = || {
+        let y = conv2d::forward(&gpu, &x, &w, None, case.window, false).unwrap();
+        let [dx, dw] = [case.wide(), case.weight()].map(|dims| gpu.empty(dims).unwrap());
+        let db = gpu.empty([case.narrow_c]).unwrap();
+        conv2d::backward_data(&gpu, &dy, &w, case.window, &dx).unwrap();
+        conv2d::backward_weights(&gpu, &x, &dy, case.window, &dw).unwrap();
+        conv2d::backward_bias(&gpu, &dy, &db).unwrap();
+        [y, dx, dw, db].map(|tensor| gpu.read(&tensor).unwrap()).concat()
+    };
+    assert_eq!(bits(&run()), bits(&run()));
+}
+
+#[test]
+fn gradients_match_differences() {
+    // Whole numbers plus a half of a unit stay away from ReLU's kink.
+    let away = |item: u32, count: usize| -> Vec<f32> {
+        let point = |value: f32| if item == 102 { 0.75 } else { (2.0 * value).round() };
+        random(item, count).into_iter().map(point).collect()
+    };
+    for case in [
+        Case::new([2, 3, 2], [5, 7], 3, 2, 1),
+        Case::new([1, 2, 3], [6, 4], 4, 2, 1),
+        Case::new([2, 1, 2], [5, 3], 2, 3, 1),
+    ] {
+        let window = case.window;
+        let shapes: [Shape; 3] = [case.wide().into(), case.weight().into(), [case.narrow_c].into()];
+        check_gradients(&format!("{case:?}"), &shapes, |tape, v| tape.conv2d(v[0], v[1], v[2], window, false));
+        let what = format!("{case:?} with ReLU");
+        check_gradients_at(&what, &shapes, &away, |tape, v| tape.conv2d(v[0], v[1], v[2], window, true));
+        let shapes: [Shape; 3] = [case.narrow().into(), case.weight().into(), [case.wide_c].into()];
+        let what = format!("transposed {case:?}");
+        check_gradients(&what, &shapes, |tape, v| tape.conv_transpose2d(v[0], v[1], v[2], window, false));
+        let what = format!("transposed {case:?} with ReLU");
+        check_gradients_at(&what, &shapes, &away, |tape, v| tape.conv_transpose2d(v[0], v[1], v[2], window, true));
+    }
+}
+
+fn zeros(gpu: &Gpu, dims: &[usize]) -> Tensor {
+    gpu.zeros(Shape::new(dims).unwrap()).unwrap()
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    let gpu = gpu();
+    let zeros = |dims: &[usize]| zeros(&gpu, dims);
+    // 3 channels of 8 x 8 to 5 channels of 4 x 4.
+    let (x, w, y, window) = (zeros(&[2, 3, 8, 8]), zeros(&[5, 3, 3, 3]), zeros(&[2, 5, 4, 4]), Window::new(2, 1));
+    let forward = |x: &Tensor, w: &Tensor, b: Option<&Tensor>, window| conv2d::forward(&gpu, x, w, b, window, false);
+    forward(&x, &w, Some(&zeros(&[5])), window).unwrap();
+    refused(forward(&zeros(&[3, 8, 8]), &w, None, window), &["conv2d", "input", "[3, 8, 8]", "four"]);
+    refused(forward(&x, &zeros(&[5, 27]), None, window), &["conv2d", "weight", "[5, 27]", "four"]);
+    refused(forward(&x, &zeros(&[5, 4, 3, 3]), None, window), &["conv2d", "[5, 4, 3, 3]", "[_, 3, k, k]"]);
+    refused(forward(&x, &zeros(&[5, 3, 3, 2]), None, window), &["conv2d", "[5, 3, 3, 2]", "[_, 3, k, k]"]);
+    refused(forward(&x, &w, Some(&zeros(&[3])), window), &["conv2d", "bias", "[3]", "[5]"]);
+    refused(forward(&x, &w, None, Window::new(0, 1)), &["conv2d", "stride 0"]);
+    refused(forward(&x, &zeros(&[5, 3, 11, 11]), None, window), &["conv2d", "kernel of 11", "8 pixels", "padding 1"]);
+
+    let name = "conv2d_backward_data";
+    let data = |dy: &Tensor, w: &Tensor, window, dx: &Tensor| conv2d::backward_data(&gpu, dy, w, window, dx);
+    data(&y, &w, window, &x).unwrap();
+    refused(data(&y, &w, window, &zeros(&[2, 3, 9, 8])), &[name, "[2, 5, 4, 4]", "[2, 5, 5, 4]"]);
+    refused(data(&y, &w, window, &zeros(&[3, 3, 8, 8])), &[name, "[2, 5, 4, 4]", "[3, 5, 4, 4]"]);
+    refused(data(&y, &w, window, &zeros(&[2, 4, 8, 8])), &[name, "[5, 3, 3, 3]", "[5, 4, k, k]"]);
+    refused(data(&y, &w, Window::new(0, 1), &x), &[name, "stride 0"]);
+    refused(data(&zeros(&[2, 80]), &w, window, &x), &[name, "[2, 80]", "four"]);
+
+    let name = "conv2d_backward_weights";
+    let weights = |x: &Tensor, dy: &Tensor, window, dw: &Tensor| conv2d::backward_weights(&gpu, x, dy, window, dw);
+    weights(&x, &y, window, &w).unwrap();
+    refused(weights(&x, &zeros(&[2, 5, 4, 3]), window, &w), &[name, "[2, 5, 4, 3]", "[2, 5, 4, 4]"]);
+    refused(weights(&x, &zeros(&[1, 5, 4, 4]), window, &w), &[name, "[1, 5, 4, 4]", "[2, 5, 4, 4]"]);
+    refused(weights(&x, &y, window, &zeros(&[3, 5, 3, 3])), &[name, "[3, 5, 3, 3]", "[5, 3, k, k]"]);
+    refused(weights(&x, &y, Window::new(0, 1), &w), &[name, "stride 0"]);
+
+    let name = "conv2d_backward_bias";
+    refused(conv2d::backward_bias(&gpu, &y, &zeros(&[2])), &[name, "[2]", "[5]"]);
+    refused(conv2d::backward_bias(&gpu, &zeros(&[2, 5]), &zeros(&[5])), &[name, "[2, 5]", "four"]);
+}
+
+#[test]
+fn transposed_shapes_that_do_not_fit_are_refused() {
+    let gpu = gpu();
+    let zeros = |dims: &[usize]| zeros(&gpu, dims);
+    // 5 channels of 4 x 4 to 3 channels of 8 x 8.
+    let (x, w, y, window) = (zeros(&[2, 5, 4, 4]), zeros(&[5, 3, 4, 4]), zeros(&[2, 3, 8, 8]), Window::new(2, 1));
+    let forward =
+        |x: &Tensor, w: &Tensor, b: Option<&Tensor>, window| conv2d::transpose_forward(&gpu, x, w, b, window, false);
+    assert_eq!(forward(&x, &w, Some(&zeros(&[3])), window).unwrap().dims(), y.dims());
+    let name = "conv_transpose2d";
+    refused(forward(&zeros(&[2, 80]), &w, None, window), &[name, "[2, 80]", "four"]);
+    refused(forward(&x, &zeros(&[3, 5, 4, 4]), None, window), &[name, "[3, 5, 4, 4]", "[5, _, k, k]"]);
+    refused(forward(&x, &w, Some(&zeros(&[5])), window), &[name, "bias", "[5]", "[3]"]);
+    refused(forward(&x, &w, None, Window::new(2, 5)), &[name, "padding 5", "10 pixels"]);
+    refused(forward(&x, &w, None, Window::new(0, 0)), &[name, "stride 0"]);
+
+    let name = "conv_transpose2d_backward_data";
+    let data = |dy: &Tensor, w: &Tensor, dx: &Tensor| conv2d::transpose_backward_data(&gpu, dy, w, window, dx);
+    data(&y, &w, &x).unwrap();
+    refused(data(&y, &w, &zeros(&[2, 5, 4, 5])), &[name, "[2, 5, 4, 5]", "[2, 5, 4, 4]"]);
+    refused(data(&y, &zeros(&[5, 2, 4, 4]), &x), &[name, "[5, 2, 4, 4]", "[5, 3, k, k]"]);
+    refused(data(&y, &w, &zeros(&[2, 80])), &[name, "[2, 80]", "four"]);
+
+    let name = "conv_transpose2d_backward_weights";
+    let weights = |x: &Tensor, dy: &Tensor, dw: &Tensor| conv2d::transpose_backward_weights(&gpu, x, dy, window, dw);
+    weights(&x, &y, &w).unwrap();
+    refused(weights(&zeros(&[1, 5, 4, 4]), &y, &w), &[name, "[1, 5, 4, 4]", "[2, 5, 4, 4]"]);
+    refused(weights(&x, &y, &zeros(&[3, 5, 4, 4])), &[name, "[3, 5, 4, 4]", "[5, 3, k, k]"]);
+}

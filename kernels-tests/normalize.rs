@@ -1,1 +1,81 @@
+//! The affine map for each channel and its gradient against f64.
 
+mod common;
+
+use common::cases::{Place, bits, extent, for_cases, refused};
+use common::{assert_close, check_gradients, gpu, operand};
+use proptest::prelude::*;
+use shadegrad::gpu::Shape;
+use shadegrad::ops::normalize;
+
+/// y[n, c, i] = factor[c] x[n, c, i] + offset[c].
+fn reference(dims: [usize; 4], x: &[f32], factor: &[f32], offset: &[f32]) -> Vec<f64> {
+    let plane = dims[2] * dims[3];
+    let affine = |(index, &value): (usize, &f32)| {
+        let channel = index / plane % dims[1];
+        f64::from(factor[channel]) * f64::from(value) + f64::from(offset[channel])
+    };
+    x.iter().enumerate().map(affine).collect()
+}
+
+fn check(dims: [usize; 4]) {
+    let gpu = gpu();
+    let (x, values) = operand(&gpu, 0, dims);
+    let ((factor, factors), (offset, offsets)) = (operand(&gpu, 1, [dims[1]]), operand(&gpu, 2, [dims[1]]));
+    let y = normalize::forward(&gpu, &x, &factor, &offset).unwrap();
+    assert_eq!(y.dims(), dims);
+    let wanted = reference(dims, &values, &factors, &offsets);
+    assert_close(&format!("{dims:?} y"), &gpu.read(&y).unwrap(), &wanted, 1);
+
+    let zeros = gpu.zeros([dims[1]]).unwrap();
+    let dx = Place::new(&gpu, dims);
+    normalize::backward(&gpu, &x, &factor, &zeros, &dx.tensor).unwrap();
+    let wanted = reference(dims, &values, &factors, &vec![0.0; dims[1]]);
+    assert_close(&format!("{dims:?} dx"), &dx.read(&gpu), &wanted, 1);
+}
+
+#[test]
+fn random_shapes_match_f64() {
+    let shapes =
+        [extent(), extent(), extent(), extent()].prop_filter("small", |dims| dims.iter().product::<usize>() < 100_000);
+    for_cases(48, shapes, check);
+}
+
+#[test]
+fn edge_shapes_match_f64() {
+    for dims in [[1, 1, 1, 1], [128, 3, 32, 32], [2, 64, 1, 1], [1, 1, 64, 1], [1, 65, 1, 1], [3, 1, 1, 67]] {
+        check(dims);
+    }
+}
+
+#[test]
+fn a_second_run_gives_the_same_bits() {
+    let gpu = gpu();
+    let ((x, _), (factor, _), (offset, _)) =
+        (operand(&gpu, 0, [3, 5, 7, 11]), operand(&gpu, 1, [5]), operand(&gpu, 2, [5]));
+    let run = || gpu.read(&normalize::forward(&gpu, &x, &factor, &offset).unwrap()).unwrap();
+    assert_eq!(bits(&run()), bits(&run()));
+}
+
+#[test]
+fn gradients_match_differences() {
+    let gpu = gpu();
+    for dims in [[2, 3, 3, 5], [1, 1, 1, 1], [3, 2, 1, 7]] {
+        let ((factor, _), (offset, _)) = (operand(&gpu, 1, [dims[1]]), operand(&gpu, 2, [dims[1]]));
+        let zeros = gpu.zeros([dims[1]]).unwrap();
+        check_gradients(&format!("{dims:?}"), &[dims.into()], |tape, v| tape.normalize(v[0], &factor, &offset, &zeros));
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    let gpu = gpu();
+    let zeros = |dims: &[usize]| gpu.zeros(Shape::new(dims).unwrap()).unwrap();
+    let (x, three, four) = (zeros(&[2, 3, 4, 4]), zeros(&[3]), zeros(&[4]));
+    refused(normalize::forward(&gpu, &zeros(&[2, 3]), &three, &three), &["normalize", "[2, 3]", "four dimensions"]);
+    refused(normalize::forward(&gpu, &x, &four, &three), &["normalize", "factor", "[4]", "[3]"]);
+    refused(normalize::forward(&gpu, &x, &three, &four), &["normalize", "offset", "[4]", "[3]"]);
+    refused(normalize::backward(&gpu, &x, &four, &three, &zeros(&[2, 3, 4, 4])), &["normalize", "[4]", "[3]"]);
+    let small = zeros(&[2, 3, 4, 3]);
+    refused(normalize::backward(&gpu, &x, &three, &three, &small), &["normalize", "[2, 3, 4, 3]", "[2, 3, 4, 4]"]);
+}

@@ -1,6 +1,8 @@
 // Activations y = f(x) and their backward passes dx = f'(x) dy.
 // KIND: 0 ReLU, 1 leaky ReLU (slope p.slope), 2 sigmoid, 3 tanh, 4 GELU (the exact one, with erf).
 // All but GELU have a derivative that can be read off the output, so `saved` is y for them and x for GELU.
+// ReLU is written as a choice, here and in the fused stores: max(NaN, 0) may be 0, and a network that has
+// diverged would look well.
 // Grid: linear over count, 64 invocations a workgroup.
 
 struct Params { count: u32, slope: f32 }
@@ -26,7 +28,7 @@ fn sigmoid(v: f32) -> f32 {
 }
 
 fn activate(v: f32) -> f32 {
-    if KIND == 0u { return max(v, 0.0); }
+    if KIND == 0u { return select(v, 0.0, v < 0.0); }
     if KIND == 1u { return select(p.slope * v, v, v > 0.0); }
     if KIND == 2u { return sigmoid(v); }
     if KIND == 3u { return 2.0 * sigmoid(2.0 * v) - 1.0; }

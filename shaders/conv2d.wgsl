@@ -88,7 +88,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                 if gx0 + j < p.grid_w && ox < p.out_w {
                     var value = sum[m * XB + j];
                     if BIAS == 1u { value += bias[m0 + m]; }
-                    if RELU == 1u { value = max(value, 0.0); }
+                    if RELU == 1u { value = select(value, 0.0, value < 0.0); }
                     out[row + ox] = value;
                 }
             }

@@ -26,6 +26,6 @@ fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         sum += a[row * p.a_row + k * p.a_column] * b[k * p.b_row + column * p.b_column];
     }
     if BIAS == 1u { sum += bias[column]; }
-    if RELU == 1u { sum = max(sum, 0.0); }
+    if RELU == 1u { sum = select(sum, 0.0, sum < 0.0); }
     c[i] = sum;
 }

@@ -47,7 +47,7 @@ fn matmul_nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             if row0 + r < p.m && column0 + j * LANES < width {
                 var value = sum[r * COLUMNS + j];
                 if BIAS == 1u { value += bias[column[j]]; }
-                if RELU == 1u { value = max(value, vec4<f32>(0.0)); }
+                if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
                 c[(row0 + r) * width + column[j]] = value;
             }
         }

@@ -50,7 +50,7 @@ fn matmul_nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
                 let parts = sum[r * COLUMNS + j];
                 var value = (parts.x + parts.y) + (parts.z + parts.w);
                 if BIAS == 1u { value += bias[column[j]]; }
-                if RELU == 1u { value = max(value, 0.0); }
+                if RELU == 1u { value = select(value, 0.0, value < 0.0); }
                 c[(row0 + r) * p.n + column[j]] = value;
             }
         }

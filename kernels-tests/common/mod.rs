@@ -1,6 +1,8 @@
 //! What every test needs: a device, random operands, f64 references and comparisons.
 #![allow(dead_code)] // each test file uses its own part of this one
 
+pub mod cases;
+
 use shadegrad::autograd::{Tape, Var};
 use shadegrad::gpu::{Gpu, GpuOptions, Result, Shape, Tensor};
 use shadegrad::random::{Purpose, Stream};

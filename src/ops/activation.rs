@@ -64,6 +64,7 @@ pub fn forward(gpu: &Gpu, activation: Activation, x: &Tensor) -> Result<Tensor> 
 /// `dx = f'(x) dy`; `saved` is the input or the output, as [`Activation::saves_input`] says.
 pub fn backward(gpu: &Gpu, activation: Activation, saved: &Tensor, dy: &Tensor, dx: &Tensor) -> Result<()> {
     GpuError::expect_shape("activation_backward", "the gradient", dy.shape(), saved.shape())?;
+    GpuError::expect_shape("activation_backward", "the input's gradient", dx.shape(), saved.shape())?;
     let params = activation.params(dy.count());
     let spans = [saved.span(), dy.span(), dx.span()];
     launch_flat(gpu, &BACKWARD, &activation.consts(), &params, &spans, dy.count())

@@ -44,7 +44,8 @@ impl Window {
     fn transposed_output(self, input: usize, kernel: usize) -> Result<usize> {
         let full = (input - 1) * self.stride + kernel;
         if self.stride == 0 || full <= 2 * self.padding {
-            let problem = format!("padding {} leaves nothing of {full} pixels", self.padding);
+            let problem =
+                format!("stride {} with padding {} leaves nothing of {full} pixels", self.stride, self.padding);
             return Err(GpuError::operand("conv_transpose2d", problem));
         }
         Ok(full - 2 * self.padding)
@@ -145,6 +146,23 @@ fn square_kernel(
     Ok(height)
 }
 
+/// Checks a convolution's two sides and its weight against each other; returns k. `wide` is the side with the
+/// input's extents, `narrow` the one with the output's; a transposed convolution runs from narrow to wide.
+fn check_sides(
+    operation: &'static str,
+    wide: (&str, &Tensor),
+    narrow: (&str, &Tensor),
+    weight: &Tensor,
+    window: Window,
+) -> Result<usize> {
+    let [batch, in_c, in_h, in_w] = dims4(operation, wide.0, wide.1)?;
+    let [_, out_c, _, _] = dims4(operation, narrow.0, narrow.1)?;
+    let kernel = square_kernel(operation, weight, Some(out_c), Some(in_c))?;
+    let (out_h, out_w) = (window.output(operation, in_h, kernel)?, window.output(operation, in_w, kernel)?);
+    GpuError::expect_shape(operation, narrow.0, narrow.1.shape(), [batch, out_c, out_h, out_w].into())?;
+    Ok(kernel)
+}
+
 /// `x` [N, Cin, H, W], `weight` [Cout, Cin, k, k], `bias` [Cout] to [N, Cout, oH, oW]; ReLU can be fused.
 pub fn forward(
     gpu: &Gpu,
@@ -169,6 +187,8 @@ pub fn forward(
 
 /// The gradient with respect to the input, written to `dx` [N, Cin, H, W].
 pub fn backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
+    let sides = (("the input's gradient", dx), ("the gradient", dy));
+    check_sides(BACKWARD_DATA.name, sides.0, sides.1, weight, window)?;
     spread(gpu, dy, weight, None, window, false, dx)
 }
 
@@ -182,9 +202,7 @@ fn spread(
     relu: bool,
     out: &Tensor,
 ) -> Result<()> {
-    let ([_, c, _, _], [_, m, _, _]) =
-        (dims4("conv2d_backward_data", "the gradient", small)?, dims4("conv2d_backward_data", "the output", out)?);
-    let kernel = square_kernel("conv2d_backward_data", weight, Some(c), Some(m))?;
+    let [c, m, kernel, _] = dims4(BACKWARD_DATA.name, "the weight", weight)?;
     let taps = kernel.div_ceil(window.stride);
     let count = window.stride * window.stride * m * c * taps * taps;
     let packed = gpu.empty([count])?;
@@ -206,10 +224,13 @@ struct WeightsParams {
 
 /// The gradient with respect to the weights, written to `dw` [Cout, Cin, k, k].
 pub fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: &Tensor) -> Result<()> {
-    let name = "conv2d_backward_weights";
+    let kernel = check_sides(WEIGHTS.name, ("the input", x), ("the gradient", dy), dw, window)?;
+    weight_gradient(gpu, x, dy, kernel, window, dw)
+}
+
+fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Window, dw: &Tensor) -> Result<()> {
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
-        (dims4(name, "the input", x)?, dims4(name, "the gradient", dy)?);
-    let kernel = square_kernel(name, dw, Some(out_c), Some(in_c))?;
+        (dims4(WEIGHTS.name, "the input", x)?, dims4(WEIGHTS.name, "the gradient", dy)?);
     let (lanes, channel_block, row_block) = (lanes(gpu), channel_block(out_c), row_block(gpu, out_w));
     // Rows (c, ky) to a lane: as many as leave work for every lane.
     let most = if gpu.adapter().is_software() { 4 } else { 1 };
@@ -249,6 +270,8 @@ pub fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: 
 
 /// The gradient with respect to the bias: the sum of `dy` over batch and plane, written to `db` [Cout].
 pub fn backward_bias(gpu: &Gpu, dy: &Tensor, db: &Tensor) -> Result<()> {
+    let [_, channels, _, _] = dims4("conv2d_backward_bias", "the gradient", dy)?;
+    GpuError::expect_shape("conv2d_backward_bias", "the bias's gradient", db.shape(), [channels].into())?;
     reduce::sum_channels_into(gpu, dy, db)
 }
 
@@ -277,12 +300,15 @@ pub fn transpose_forward(
 
 /// Transposed convolution's gradient with respect to its input, written to `dx`.
 pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
-    let kernel = square_kernel("conv_transpose2d_backward_data", weight, None, None)?;
+    let sides = (("the gradient", dy), ("the input's gradient", dx));
+    let kernel = check_sides("conv_transpose2d_backward_data", sides.0, sides.1, weight, window)?;
     let walk = Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
     direct(gpu, &walk, window.padding, dy, weight, None, false, dx)
 }
 
 /// Transposed convolution's gradient with respect to its weight, written to `dw` [Cin, Cout, k, k].
 pub fn transpose_backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: &Tensor) -> Result<()> {
-    backward_weights(gpu, dy, x, window, dw)
+    let sides = (("the gradient", dy), ("the input", x));
+    let kernel = check_sides("conv_transpose2d_backward_weights", sides.0, sides.1, dw, window)?;
+    weight_gradient(gpu, dy, x, kernel, window, dw)
 }

@@ -32,7 +32,6 @@ pub fn add(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `a b`, of one shape. Backward: `da = b dy`, `db = a dy`, with [`multiply_into`].
 pub fn multiply(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    GpuError::expect_shape("multiply", "the second operand", b.shape(), a.shape())?;
     let out = gpu.empty(a.shape())?;
     multiply_into(gpu, a, b, &out)?;
     Ok(out)
@@ -40,6 +39,8 @@ pub fn multiply(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `out = a b`.
 pub fn multiply_into(gpu: &Gpu, a: &Tensor, b: &Tensor, out: &Tensor) -> Result<()> {
+    GpuError::expect_shape("multiply", "the second operand", b.shape(), a.shape())?;
+    GpuError::expect_shape("multiply", "the output", out.shape(), a.shape())?;
     launch_flat(gpu, &MULTIPLY, &[], &params(a, 1.0, 0.0), &[a.span(), b.span(), out.span()], a.count())
 }
 
@@ -52,6 +53,7 @@ pub fn scale(gpu: &Gpu, a: &Tensor, factor: f32, offset: f32) -> Result<Tensor> 
 
 /// `out = factor a + offset`.
 pub fn scale_into(gpu: &Gpu, a: &Tensor, factor: f32, offset: f32, out: &Tensor) -> Result<()> {
+    GpuError::expect_shape("scale", "the output", out.shape(), a.shape())?;
     launch_flat(gpu, &SCALE, &[], &params(a, factor, offset), &[a.span(), out.span()], a.count())
 }
 

@@ -31,6 +31,7 @@ fn launch(gpu: &Gpu, x: &Tensor, factor: &Tensor, offset: &Tensor, y: &Tensor) -
     let [_, channels, height, width] = dims4("normalize", "the input", x)?;
     GpuError::expect_shape("normalize", "the factor", factor.shape(), [channels].into())?;
     GpuError::expect_shape("normalize", "the offset", offset.shape(), [channels].into())?;
+    GpuError::expect_shape("normalize", "the output", y.shape(), x.shape())?;
     let params = Params { count: x.count() as u32, channels: channels as u32, inner: (height * width) as u32 };
     let spans = [x.span(), factor.span(), offset.span(), y.span()];
     launch_flat(gpu, &NORMALIZE, &[], &params, &spans, x.count())

@@ -49,11 +49,28 @@ pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window) -> Resu
     Ok((y, winners))
 }
 
+/// Checks a gradient `dy` of the output against one of the input, `dx`; returns the dimensions of both.
+fn gradient_dims(
+    operation: &'static str,
+    dy: &Tensor,
+    dx: &Tensor,
+    kernel: [usize; 2],
+    window: Window,
+) -> Result<([usize; 4], [usize; 4])> {
+    let output = output_dims(operation, dx, kernel, window)?;
+    GpuError::expect_shape(operation, "the gradient", dy.shape(), output.into())?;
+    Ok((dims4(operation, "the input", dx)?, output))
+}
+
 /// Sends each `dy` to the pixel that won its window.
 pub fn max_backward(gpu: &Gpu, dy: &Tensor, winners: &Words, kernel: usize, window: Window, dx: &Tensor) -> Result<()> {
     let consts = [("K", kernel as u32), ("S", window.stride as u32)];
-    let name = "max_pool_backward";
-    let params = params(dims4(name, "the input", dx)?, dims4(name, "the gradient", dy)?, window.padding);
+    let (input, output) = gradient_dims("max_pool_backward", dy, dx, [kernel; 2], window)?;
+    if winners.count() != dy.count() {
+        let problem = format!("{} winners do not fit a gradient of {}", winners.count(), dy.shape());
+        return Err(GpuError::operand("max_pool_backward", problem));
+    }
+    let params = params(input, output, window.padding);
     launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &[dy.span(), winners.span(), dx.span()], dx.count())
 }
 
@@ -68,8 +85,8 @@ pub fn average_forward(gpu: &Gpu, x: &Tensor, kernel: [usize; 2], window: Window
 
 /// Spreads each `dy` evenly over its window.
 pub fn average_backward(gpu: &Gpu, dy: &Tensor, kernel: [usize; 2], window: Window, dx: &Tensor) -> Result<()> {
-    let name = "avg_pool_backward";
-    let params = params(dims4(name, "the input", dx)?, dims4(name, "the gradient", dy)?, window.padding);
+    let (input, output) = gradient_dims("avg_pool_backward", dy, dx, kernel, window)?;
+    let params = params(input, output, window.padding);
     let spans = [dy.span(), dx.span()];
     launch_flat(gpu, &AVERAGE_BACKWARD, &average_consts(kernel, window), &params, &spans, dx.count())
 }
