@@ -107,6 +107,7 @@ pub fn forward(
 /// The gradients of gamma and beta, [C] each; the input's gradient is made from them.
 pub fn backward_sums(gpu: &Gpu, x: &Tensor, saved: &Saved, dy: &Tensor) -> Result<(Tensor, Tensor)> {
     let params = params(x, Settings::default())?;
+    GpuError::expect_shape("batch_norm_backward", "the gradient", dy.shape(), x.shape())?;
     let (dgamma, dbeta) = (gpu.empty([params.channels as usize])?, gpu.empty([params.channels as usize])?);
     let spans = [x.span(), saved.mean.span(), saved.rstd.span(), dy.span(), dgamma.span(), dbeta.span()];
     gpu.launch(&SUMS, &no_consts(saved.training), &params, &spans, Grid([params.channels, 1, 1]))?;
@@ -124,6 +125,9 @@ pub fn backward_data(
     dx: &Tensor,
 ) -> Result<()> {
     let params = params(x, Settings::default())?;
+    for (what, tensor) in [("the gradient", dy), ("the result", dx)] {
+        GpuError::expect_shape("batch_norm_backward", what, tensor.shape(), x.shape())?;
+    }
     let spans = [
         x.span(),
         saved.mean.span(),
