@@ -55,7 +55,7 @@ impl ByteSet {
     /// Uploads images (bytes, image after image, planar) and their labels.
     pub fn new(gpu: &Gpu, dims: [usize; 3], bytes: &[u8], labels: &[u8]) -> Result<Self> {
         let size: usize = dims.iter().product();
-        if !size.is_multiple_of(4) || labels.is_empty() || bytes.len() != size * labels.len() {
+        if size == 0 || !size.is_multiple_of(4) || labels.is_empty() || bytes.len() != size * labels.len() {
             let problem = format!("{} bytes are not {} images of {dims:?}", bytes.len(), labels.len());
             return Err(GpuError::operand("gather", problem));
         }
