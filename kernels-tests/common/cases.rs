@@ -37,13 +37,14 @@ pub fn assert_operand_error<T: Debug>(result: Result<T, GpuError>, parts: &[&str
     }
 }
 
-/// Asserts that `counts` of equally likely values are as even as chance makes them: Pearson's statistic within
-/// five standard deviations of its mean.
+/// Asserts that `counts` of equally likely values are as even as chance makes them: Pearson's chi-square, made
+/// normal as Wilson and Hilferty (1931) do, within 4.5 standard deviations.
 pub fn assert_uniform(what: &str, counts: &[u64]) {
     let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
     assert!(expected >= 5.0, "{what}: too few draws for the statistic");
     let statistic: f64 = counts.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();
     let freedom = counts.len() as f64 - 1.0;
-    let distance = (statistic - freedom) / (2.0 * freedom).sqrt();
-    assert!(distance.abs() <= 5.0, "{what}: chi-square {statistic:.1} at {freedom} degrees of freedom");
+    let spread = 2.0 / (9.0 * freedom);
+    let distance = ((statistic / freedom).cbrt() - (1.0 - spread)) / spread.sqrt();
+    assert!(distance.abs() <= 4.5, "{what}: chi-square {statistic:.1} at {freedom} degrees of freedom");
 }
