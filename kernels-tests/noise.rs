@@ -125,7 +125,7 @@ fn normal_numbers_have_the_moments_of_the_normal_distribution() {
     for (power, wanted, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0), (6, 15.0, 10_170.0)]
     {
         let moment = scaled.iter().map(|z: &f64| z.powi(power)).sum::<f64>() / count as f64;
-        let allowed = 4.0 * (variance / count as f64 as f64).sqrt();
+        let allowed = 4.0 * (variance / count as f64).sqrt();
         assert!((moment - wanted).abs() < allowed, "moment {power} is {moment}, not {wanted} (within {allowed})");
     }
 }
