@@ -12,15 +12,16 @@ use common::gpu;
 use folder::TempFolder;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use shadegrad::models::{self, NAMES, architecture};
-use shadegrad::nn::{Architecture, Layer, Network, StateDict, Task};
+use shadegrad::nn::{Architecture, Layer, NamedArray, Network, StateDict, Task};
 
-type Named = (String, Vec<usize>, Vec<f32>);
+/// A stored tensor: its name, type, shape and bytes.
+type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
 
 fn network(model: &str, seed: u64) -> Network {
     Network::new(&gpu(), architecture(model).unwrap(), seed).unwrap()
 }
 
-fn state(network: &Network) -> Vec<Named> {
+fn state(network: &Network) -> Vec<NamedArray> {
     network.state(&gpu()).unwrap()
 }
 
@@ -221,7 +222,7 @@ fn write(path: &Path, tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)], note: Op
     fs::write(path, safetensors::serialize(views, notes).unwrap()).unwrap();
 }
 
-fn raw(state: Vec<Named>) -> Vec<(String, Dtype, Vec<usize>, Vec<u8>)> {
+fn raw(state: Vec<NamedArray>) -> Vec<Stored> {
     state.into_iter().map(|(name, shape, v)| (name, Dtype::F32, shape, bytemuck::cast_slice(&v).to_vec())).collect()
 }
 
@@ -260,7 +261,7 @@ fn a_bad_file_gives_one_line_and_changes_nothing() {
     let (gpu, folder) = (gpu(), TempFolder::new("checkpoint"));
     let path = folder.path().join("weights.safetensors");
     let good = || raw(state(&network("lenet", 1)));
-    let edited = |edit: &dyn Fn(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>)| {
+    let edited = |edit: &dyn Fn(&mut Vec<Stored>)| {
         let mut tensors = good();
         edit(&mut tensors);
         write(&path, &tensors, Some("lenet"));

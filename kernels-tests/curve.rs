@@ -3,7 +3,6 @@
 //!
 //! Two hundred steps take minutes on a software adapter, so the suite runs the first few; all of them with
 //! `SHADEGRAD_CURVE_STEPS=200 cargo test --release --test curve -- --nocapture`.
-#[allow(dead_code)]
 mod common;
 
 use safetensors::SafeTensors;

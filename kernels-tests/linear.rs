@@ -74,7 +74,7 @@ fn check(layer: Layer) {
 
 #[test]
 fn random_layers_match_f64() {
-    let layers = (extent(), extent(), extent()).prop_map(|(rows, input, output)| Layer { rows, input, output });
+    let layers = (extent(67), extent(67), extent(67)).prop_map(|(rows, input, output)| Layer { rows, input, output });
     for_cases(20, layers, check);
 }
 

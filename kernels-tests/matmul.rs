@@ -80,8 +80,8 @@ fn check(case: Product) {
 
 fn products() -> impl Strategy<Value = Product> {
     // Multiples of four by the half, so that the blocked kernels get their share.
-    let contiguous = || prop_oneof![extent(), extent().prop_map(|extent| extent.next_multiple_of(4))];
-    (extent(), contiguous(), contiguous(), any::<bool>(), any::<bool>())
+    let contiguous = || prop_oneof![extent(67), extent(67).prop_map(|extent| extent.next_multiple_of(4))];
+    (extent(67), contiguous(), contiguous(), any::<bool>(), any::<bool>())
         .prop_map(|(m, n, k, flip_a, flip_b)| Product::new(m, n, k, flip_a, flip_b))
 }
 

@@ -1,6 +1,7 @@
 // reduce: y[o, i] = sum, mean, max or log-sum-exp over r of x[o, r, i], in the order of r.
 // OP: 0 sum, 1 mean, 2 max, 3 log-sum-exp (max first, so that exp cannot overflow).
-// Backward: dx = dy, dy / R, dy for the first maximum, dy exp(x - y).
+// Backward: dx = dy, dy / R, dy for the first maximum, dy softmax(x). The softmax is made from x alone: in
+// exp(x - y) the digits that y lost beside a large maximum would be missing.
 // Grid: linear over outer x inner, 64 invocations a workgroup; each runs over all r.
 
 struct Params { outer: u32, length: u32, inner: u32 }
@@ -12,6 +13,18 @@ struct Params { outer: u32, length: u32, inner: u32 }
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 
+fn maximum(start: u32) -> f32 {
+    var top = x[start];
+    for (var r = 1u; r < p.length; r++) { top = max(top, x[start + r * p.inner]); }
+    return top;
+}
+
+fn sum_of_exp(start: u32, top: f32) -> f32 {
+    var sum = 0.0;
+    for (var r = 0u; r < p.length; r++) { sum += exp(x[start + r * p.inner] - top); }
+    return sum;
+}
+
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {
@@ -19,15 +32,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     if i >= p.outer * p.inner { return; }
     let start = (i / p.inner) * p.length * p.inner + i % p.inner;
     var value = 0.0;
-    if OP >= 2u {
-        value = x[start];
-        for (var r = 1u; r < p.length; r++) { value = max(value, x[start + r * p.inner]); }
-    }
-    if OP == 3u {
-        var sum = 0.0;
-        for (var r = 0u; r < p.length; r++) { sum += exp(x[start + r * p.inner] - value); }
-        value += log(sum);
-    }
+    if OP >= 2u { value = maximum(start); }
+    if OP == 3u { value += log(sum_of_exp(start, value)); }
     if OP <= 1u {
         for (var r = 0u; r < p.length; r++) { value += x[start + r * p.inner]; }
         if OP == 1u { value = value / f32(p.length); }
@@ -42,6 +48,12 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
     if i >= p.outer * p.inner { return; }
     let start = (i / p.inner) * p.length * p.inner + i % p.inner;
     var given = false;
+    var top = 0.0;
+    var sum = 0.0;
+    if OP == 3u {
+        top = maximum(start);
+        sum = sum_of_exp(start, top);
+    }
     for (var r = 0u; r < p.length; r++) {
         let at = start + r * p.inner;
         var value = dy[i];
@@ -51,7 +63,7 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
             given = given || first;
             value = select(0.0, value, first);
         }
-        if OP == 3u { value *= exp(x[at] - result[i]); }
+        if OP == 3u { value *= exp(x[at] - top) / sum; }
         dx[at] = value;
     }
 }

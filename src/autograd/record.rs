@@ -216,14 +216,18 @@ impl Tape {
         let (input, g, b) = (self.get(name, x)?, self.get(name, gamma)?, self.get(name, beta)?);
         let (y, saved) =
             batch_norm::forward(&self.gpu, &input, &g, &b, &layer.running, layer.settings, layer.training)?;
+        let training = layer.training;
         Ok(self.record(y, &[x, gamma, beta], || {
             Box::new(move |gpu, dy, wanted| {
-                let sums = batch_norm::backward_sums(gpu, &input, &saved, dy)?;
                 let dx = wanted.place(0, input.shape())?;
+                // In evaluation only the weights want the sums.
+                let summed = training || wanted.wants(1) || wanted.wants(2);
+                let sums = summed.then(|| batch_norm::backward_sums(gpu, &input, &saved, dy)).transpose()?;
                 if let Some(dx) = &dx {
-                    batch_norm::backward_data(gpu, &input, &saved, &g, dy, &sums, dx)?;
+                    batch_norm::backward_data(gpu, &input, &saved, &g, dy, sums.as_ref(), dx)?;
                 }
-                Ok(vec![dx, Some(sums.0), Some(sums.1)])
+                let (dgamma, dbeta) = sums.unzip();
+                Ok(vec![dx, dgamma, dbeta])
             })
         }))
     }

@@ -20,6 +20,11 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    /// Whether input `i` wants a gradient.
+    pub(super) fn wants(&self, i: usize) -> bool {
+        matches!(self.slots.get(i), Some(Some(_)))
+    }
+
     /// A tensor to write input `i`'s gradient to, if it wants one: its own place if it has one and
     /// nothing is there yet, else a fresh one.
     pub(super) fn place(&self, i: usize, shape: Shape) -> Result<Option<Tensor>> {
@@ -142,7 +147,10 @@ impl Tape {
         }
 
         let mut gradients: Vec<Option<Tensor>> = vec![None; nodes.len()];
-        gradients[loss.index] = Some(self.gpu.filled(nodes[loss.index].value.shape(), 1.0)?);
+        // A loss that is itself a parameter has a slot, too.
+        let ones = self.gpu.filled(nodes[loss.index].value.shape(), 1.0)?;
+        let slot = nodes[loss.index].slot.as_ref().filter(|_| reaches[loss.index]);
+        gradients[loss.index] = Some(self.join(None, ones, slot)?);
         let mut found = HashMap::new();
         for index in (0..=loss.index).rev() {
             let node = &nodes[index];

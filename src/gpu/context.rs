@@ -115,13 +115,18 @@ impl Gpu {
         self.0.stream.borrow().submits()
     }
 
-    /// A tensor whose elements are whatever the memory held.
-    pub fn empty(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into();
+    /// Memory for a tensor. Every tensor comes from here, so that none is without elements: operations divide by
+    /// extents.
+    fn allocate(&self, shape: Shape) -> Result<Tensor> {
         if shape.count() == 0 {
             return Err(GpuError::operand("allocation", format!("shape {shape} has no elements")));
         }
-        let tensor = Tensor::new(self.take(shape.count())?, shape);
+        Ok(Tensor::new(self.take(shape.count())?, shape))
+    }
+
+    /// A tensor whose elements are whatever the memory held.
+    pub fn empty(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let tensor = self.allocate(shape.into())?;
         if self.0.poison.get() {
             self.fill_bits(tensor.span(), f32::NAN.to_bits())?;
         }
@@ -135,8 +140,7 @@ impl Gpu {
 
     /// A tensor whose elements all are `value`.
     pub fn filled(&self, shape: impl Into<Shape>, value: f32) -> Result<Tensor> {
-        let shape = shape.into();
-        let tensor = Tensor::new(self.take(shape.count())?, shape);
+        let tensor = self.allocate(shape.into())?;
         self.fill_bits(tensor.span(), value.to_bits())?;
         Ok(tensor)
     }
@@ -157,7 +161,7 @@ impl Gpu {
         if shape.count() != values.len() {
             return Err(GpuError::operand("upload", format!("{} values do not fill {shape}", values.len())));
         }
-        let tensor = Tensor::new(self.take(shape.count())?, shape);
+        let tensor = self.allocate(shape)?;
         self.upload(tensor.span(), bytemuck::cast_slice(values))?;
         Ok(tensor)
     }

@@ -120,7 +120,7 @@ impl Tensor {
     /// `start` must be a multiple of 64, the largest alignment that adapters ask of a binding.
     pub fn slice(&self, start: usize, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
-        if !start.is_multiple_of(64) || start + shape.count() > self.count() {
+        if !start.is_multiple_of(64) || shape.count() == 0 || start + shape.count() > self.count() {
             let problem = format!("{shape} from element {start} is not an aligned part of {}", self.shape);
             return Err(GpuError::operand("slice", problem));
         }

@@ -117,9 +117,12 @@ fn places(network: &Network) -> Result<Vec<(String, Tensor)>, GpuError> {
     Ok(all)
 }
 
+/// A tensor of the state_dict: its name, its shape, its elements.
+pub type NamedArray = (String, Vec<usize>, Vec<f32>);
+
 impl Network {
     /// Every tensor of the state_dict, read back from the device.
-    pub fn state(&self, gpu: &Gpu) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, GpuError> {
+    pub fn state(&self, gpu: &Gpu) -> Result<Vec<NamedArray>, GpuError> {
         let read = |(name, tensor): (String, Tensor)| Ok((name, tensor.dims().to_vec(), gpu.read(&tensor)?));
         places(self)?.into_iter().map(read).collect()
     }

@@ -7,7 +7,7 @@ mod optimizer;
 mod parameters;
 mod schedule;
 
-pub use checkpoint::{CheckpointError, StateDict};
+pub use checkpoint::{CheckpointError, NamedArray, StateDict};
 pub use layer::{Layer, Mode};
 pub use network::{Architecture, Bound, Network, Task};
 pub use optimizer::{Optimizer, OptimizerKind};

@@ -107,31 +107,40 @@ pub fn forward(
 /// The gradients of gamma and beta, [C] each; the input's gradient is made from them.
 pub fn backward_sums(gpu: &Gpu, x: &Tensor, saved: &Saved, dy: &Tensor) -> Result<(Tensor, Tensor)> {
     let params = params(x, Settings::default())?;
+    GpuError::expect_shape("batch_norm_backward", "the gradient", dy.shape(), x.shape())?;
     let (dgamma, dbeta) = (gpu.empty([params.channels as usize])?, gpu.empty([params.channels as usize])?);
     let spans = [x.span(), saved.mean.span(), saved.rstd.span(), dy.span(), dgamma.span(), dbeta.span()];
     gpu.launch(&SUMS, &no_consts(saved.training), &params, &spans, Grid([params.channels, 1, 1]))?;
     Ok((dgamma, dbeta))
 }
 
-/// The gradient of the input, from the sums of [`backward_sums`].
+/// The gradient of the input, from the sums of [`backward_sums`]; in evaluation it does not depend on them.
 pub fn backward_data(
     gpu: &Gpu,
     x: &Tensor,
     saved: &Saved,
     gamma: &Tensor,
     dy: &Tensor,
-    sums: &(Tensor, Tensor),
+    sums: Option<&(Tensor, Tensor)>,
     dx: &Tensor,
 ) -> Result<()> {
     let params = params(x, Settings::default())?;
+    for (what, tensor) in [("the gradient", dy), ("the result", dx)] {
+        GpuError::expect_shape("batch_norm_backward", what, tensor.shape(), x.shape())?;
+    }
+    if saved.training && sums.is_none() {
+        return Err(GpuError::operand("batch_norm_backward", "in training the input's gradient needs the sums"));
+    }
+    // Without the sums something must be bound all the same; the kernel does not read it.
+    let (sum_dy_xhat, sum_dy) = sums.map_or((&saved.rstd, &saved.rstd), |(first, second)| (first, second));
     let spans = [
         x.span(),
         saved.mean.span(),
         saved.rstd.span(),
         dy.span(),
         gamma.span(),
-        sums.0.span(),
-        sums.1.span(),
+        sum_dy_xhat.span(),
+        sum_dy.span(),
         dx.span(),
     ];
     launch_flat(gpu, &GRADIENT, &no_consts(saved.training), &params, &spans, x.count())

@@ -78,6 +78,7 @@ struct DirectParams {
 /// How the direct kernel walks: forward, or backward-data by phases.
 struct Walk {
     kernel: &'static Kernel,
+    padding: usize,
     taps: usize,
     input_stride: usize,
     output_stride: usize,
@@ -87,7 +88,6 @@ struct Walk {
 fn direct(
     gpu: &Gpu,
     walk: &Walk,
-    padding: usize,
     x: &Tensor,
     weights: &Tensor,
     bias: Option<&Tensor>,
@@ -116,7 +116,7 @@ fn direct(
         input: [in_c as u32, in_h as u32, in_w as u32],
         output: [out_c as u32, out_h as u32, out_w as u32],
         grid: [grid_h as u32, grid_w as u32],
-        padding: padding as u32,
+        padding: walk.padding as u32,
     };
     let bias = bias.unwrap_or(weights);
     let grid = Grid::linear(batch * grid_h * grid_w.div_ceil(row_block), lanes as usize)
@@ -180,8 +180,15 @@ pub fn forward(
     }
     let out_h = window.output("conv2d", in_h, kernel)?;
     let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
-    let walk = Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
-    direct(gpu, &walk, window.padding, x, weight, bias, relu, &out)?;
+    let walk = Walk {
+        kernel: &DIRECT,
+        padding: window.padding,
+        taps: kernel,
+        input_stride: window.stride,
+        output_stride: 1,
+        flip: false,
+    };
+    direct(gpu, &walk, x, weight, bias, relu, &out)?;
     Ok(out)
 }
 
@@ -208,8 +215,15 @@ fn spread(
     let packed = gpu.empty([count])?;
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
-    let walk = Walk { kernel: &BACKWARD_DATA, taps, input_stride: 1, output_stride: window.stride, flip: true };
-    direct(gpu, &walk, window.padding, small, &packed, bias, relu, out)
+    let walk = Walk {
+        kernel: &BACKWARD_DATA,
+        padding: window.padding,
+        taps,
+        input_stride: 1,
+        output_stride: window.stride,
+        flip: true,
+    };
+    direct(gpu, &walk, small, &packed, bias, relu, out)
 }
 
 #[repr(C)]
@@ -302,8 +316,15 @@ pub fn transpose_forward(
 pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let sides = (("the gradient", dy), ("the input's gradient", dx));
     let kernel = check_sides("conv_transpose2d_backward_data", sides.0, sides.1, weight, window)?;
-    let walk = Walk { kernel: &DIRECT, taps: kernel, input_stride: window.stride, output_stride: 1, flip: false };
-    direct(gpu, &walk, window.padding, dy, weight, None, false, dx)
+    let walk = Walk {
+        kernel: &DIRECT,
+        padding: window.padding,
+        taps: kernel,
+        input_stride: window.stride,
+        output_stride: 1,
+        flip: false,
+    };
+    direct(gpu, &walk, dy, weight, None, false, dx)
 }
 
 /// Transposed convolution's gradient with respect to its weight, written to `dw` [Cin, Cout, k, k].

@@ -21,6 +21,9 @@ fn params(logits: &Tensor, labels: &Words, smoothing: f32) -> Result<Params> {
     if labels.count() != rows {
         return Err(GpuError::operand("cross_entropy", format!("{} labels for {rows} rows", labels.count())));
     }
+    if !(0.0..=1.0).contains(&smoothing) {
+        return Err(GpuError::operand("cross_entropy", format!("the smoothing {smoothing} is not in [0, 1]")));
+    }
     Ok(Params { rows: rows as u32, classes: classes as u32, smoothing })
 }
 
@@ -44,6 +47,9 @@ pub fn backward(
     dlogits: &Tensor,
 ) -> Result<()> {
     let params = params(logits, labels, smoothing)?;
+    let losses = if mean { 1 } else { params.rows as usize };
+    GpuError::expect_shape("cross_entropy_backward", "the gradient", dloss.shape(), [losses].into())?;
+    GpuError::expect_shape("cross_entropy_backward", "the result", dlogits.shape(), logits.shape())?;
     let spans = [logits.span(), labels.span(), dloss.span(), dlogits.span()];
     launch_flat(gpu, &BACKWARD, &[("MEAN", u32::from(mean))], &params, &spans, params.rows as usize)
 }

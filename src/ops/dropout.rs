@@ -34,6 +34,7 @@ pub fn apply(gpu: &Gpu, x: &Tensor, mask: Mask, y: &Tensor) -> Result<()> {
     if !(0.0..1.0).contains(&mask.rate) {
         return Err(GpuError::operand("dropout", format!("the rate {} is not in [0, 1)", mask.rate)));
     }
+    GpuError::expect_shape("dropout", "the output", y.shape(), x.shape())?;
     let params = Params {
         count: x.count() as u32,
         item: mask.launch,

@@ -54,12 +54,17 @@ fn levels(channels: usize) -> Vec<f32> {
 impl ByteSet {
     /// Uploads images (bytes, image after image, planar) and their labels.
     pub fn new(gpu: &Gpu, dims: [usize; 3], bytes: &[u8], labels: &[u8]) -> Result<Self> {
+        Self::with_limit(gpu, dims, bytes, labels, gpu.max_binding_bytes() as usize)
+    }
+
+    /// The same with at most `limit` bytes in a buffer, so that a small set can lie in two.
+    pub fn with_limit(gpu: &Gpu, dims: [usize; 3], bytes: &[u8], labels: &[u8], limit: usize) -> Result<Self> {
         let size: usize = dims.iter().product();
-        if !size.is_multiple_of(4) || labels.is_empty() || bytes.len() != size * labels.len() {
+        if size == 0 || !size.is_multiple_of(4) || labels.is_empty() || bytes.len() != size * labels.len() {
             let problem = format!("{} bytes are not {} images of {dims:?}", bytes.len(), labels.len());
             return Err(GpuError::operand("gather", problem));
         }
-        let limit = gpu.max_binding_bytes() as usize / size;
+        let limit = limit / size;
         let first = labels.len().min(limit);
         if labels.len() - first > limit {
             let problem = format!("{} images need more than two buffers of {limit} images", labels.len());

@@ -43,6 +43,9 @@ pub fn backward(
     out: &Tensor,
 ) -> Result<()> {
     let params = params(a, b, if second { -1.0 } else { 1.0 })?;
+    let losses = if mean { 1 } else { params.rows as usize };
+    GpuError::expect_shape("mse_backward", "the gradient", dloss.shape(), [losses].into())?;
+    GpuError::expect_shape("mse_backward", "the result", out.shape(), a.shape())?;
     let spans = [a.span(), b.span(), dloss.span(), out.span()];
     launch_flat(gpu, &BACKWARD, &[("MEAN", u32::from(mean))], &params, &spans, a.count())
 }

@@ -14,7 +14,7 @@ use crate::random::Purpose;
 static UNIFORM: Kernel = kernel!("uniform_noise", "random" "noise", "uniform_noise", "w");
 static NORMAL: Kernel = kernel!("normal_noise", "random" "noise", "normal_noise", "wr");
 
-/// Which numbers: the stream `(seed, Purpose::Noise, launch)`.
+/// Which numbers: the stream `(seed, purpose, launch)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     pub seed: u64,
@@ -47,7 +47,7 @@ impl Source {
     }
 }
 
-/// Fills `out` with numbers in [low, high).
+/// Fills `out` with numbers from `low` to `high`; `high` itself appears only where a sum is rounded up to it.
 pub fn uniform(gpu: &Gpu, source: Source, low: f32, high: f32, out: &Tensor) -> Result<()> {
     let params = source.params(out, low, high - low);
     launch_flat(gpu, &UNIFORM, &[], &params, &[out.span()], out.count().div_ceil(4))
@@ -77,7 +77,7 @@ const KNOTS: usize = 256;
 const OCTAVES: usize = 31;
 
 /// Knot `j` of octave `o` is the upper quantile of (1 + j / 256) 2^(30 - o) / 2^32, times 2^20.
-/// The last octave holds the word 0 too, whose quantile is taken at half a unit.
+/// The last octave holds the word 0 too, which gets the quantile of the word 1.
 pub fn quantile_table() -> Vec<i32> {
     let mut table = Vec::with_capacity(OCTAVES * (KNOTS + 1));
     for octave in 0..OCTAVES {

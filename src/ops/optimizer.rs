@@ -3,7 +3,7 @@
 use bytemuck::NoUninit;
 
 use super::{kernel, launch_flat};
-use crate::gpu::{Gpu, Kernel, Result, Tensor};
+use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 
 static SGD: Kernel = kernel!("sgd", "optimizer", "sgd", "wrw");
 static ADAM: Kernel = kernel!("adam", "optimizer", "adam", "wrww");
@@ -49,8 +49,15 @@ struct Params {
     rest2: f32,
 }
 
+/// Checks that what goes with the weights has their shape.
+fn expect_alike(operation: &'static str, weights: &Tensor, gradient: &Tensor, moments: &[&Tensor]) -> Result<()> {
+    GpuError::expect_shape(operation, "the gradient", gradient.shape(), weights.shape())?;
+    moments.iter().try_for_each(|moment| GpuError::expect_shape(operation, "a moment", moment.shape(), weights.shape()))
+}
+
 /// One step of SGD; `velocity` starts at zero.
 pub fn sgd(gpu: &Gpu, settings: Sgd, rate: f64, weights: &Tensor, gradient: &Tensor, velocity: &Tensor) -> Result<()> {
+    expect_alike("sgd", weights, gradient, &[velocity])?;
     let params = Params {
         count: weights.count() as u32,
         rate: rate as f32,
@@ -72,6 +79,7 @@ pub fn adam(
     gradient: &Tensor,
     moments: [&Tensor; 2],
 ) -> Result<()> {
+    expect_alike("adam", weights, gradient, &moments)?;
     // Bias corrections in f64: 1 - beta2^t loses most of its digits in f32 at the first steps.
     let correction = |beta: f64| 1.0 - libm::pow(beta, step as f64);
     let params = Params {

@@ -91,6 +91,11 @@ pub fn backward(
     dx: &Tensor,
 ) -> Result<()> {
     let view = split(x.shape(), dim)?;
+    let small = reduced(x.shape(), dim)?;
+    for (what, found, wanted) in [("the output", y, small), ("the gradient", dy, small), ("the result", dx, x.shape())]
+    {
+        GpuError::expect_shape("reduce_backward", what, found.shape(), wanted)?;
+    }
     let spans = [x.span(), y.span(), dy.span(), dx.span()];
     launch_flat(gpu, &BACKWARD, &consts(reduction), &params(view), &spans, y.count())
 }
