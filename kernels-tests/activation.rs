@@ -81,14 +81,14 @@ fn random_shapes_match_f64() {
     for_cases(24, shapes, |dims| {
         let shape = Shape::new(&dims).unwrap();
         let points: Vec<f32> = random(0, shape.count()).iter().map(|x| 4.0 * x).collect();
-        ALL.into_iter().for_cases(|activation| check(activation, shape, &points));
+        ALL.into_iter().for_each(|activation| check(activation, shape, &points));
     });
 }
 
 #[test]
 fn workgroup_edges_match_f64() {
     for count in [1, 63, 64, 65, 4097] {
-        ALL.into_iter().for_cases(|activation| check(activation, [count].into(), &random(0, count)));
+        ALL.into_iter().for_each(|activation| check(activation, [count].into(), &random(0, count)));
     }
 }
 
@@ -100,7 +100,7 @@ fn a_fine_grid_of_points_matches_f64() {
     let points: Vec<f32> = grid.chain(near_zero).collect();
     // In pieces, because the tolerance follows the largest value of a comparison.
     for piece in points.chunks(41) {
-        ALL.into_iter().for_cases(|activation| check(activation, [piece.len()].into(), piece));
+        ALL.into_iter().for_each(|activation| check(activation, [piece.len()].into(), piece));
     }
 }
 

@@ -110,7 +110,7 @@ fn biased(dims: [usize; 4], values: Vec<f64>, bias: &[f32]) -> Vec<f64> {
 fn channel_sums(dims: [usize; 4], values: &[f32]) -> Vec<f64> {
     let plane = dims[2] * dims[3];
     let mut sums = vec![0.0; dims[1]];
-    values.iter().enumerate().for_cases(|(index, &value)| sums[index / plane % dims[1]] += f64::from(value));
+    values.iter().enumerate().for_each(|(index, &value)| sums[index / plane % dims[1]] += f64::from(value));
     sums
 }
 

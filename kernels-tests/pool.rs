@@ -91,7 +91,7 @@ fn check_average(case: Pooling) {
     let (dy, dy_values) = operand(&gpu, 1, case.output());
     let mut wanted = vec![0.0; values.len()];
     for (covered, &dy) in windows.iter().zip(&dy_values) {
-        covered.iter().for_cases(|&place| wanted[place] += f64::from(dy) / area as f64);
+        covered.iter().for_each(|&place| wanted[place] += f64::from(dy) / area as f64);
     }
     let dx = Place::new(&gpu, case.dims);
     average_backward(&gpu, &dy, case.kernel, case.window, &dx.tensor).unwrap();
