@@ -144,7 +144,8 @@ fn one_of_the_two_fprs_can_be_perfect_while_the_other_is_not() {
 #[test]
 fn sets_without_metrics_are_errors() {
     let none: [f64; 0] = [];
-    let all: [fn(&[f64], &[f64]) -> Result<(), MetricsError>; 8] = [
+    type Metric = fn(&[f64], &[f64]) -> Result<(), MetricsError>;
+    let all: [Metric; 8] = [
         |id, ood| Metrics::from_scores(id, ood).map(drop),
         |id, ood| metrics::auroc(id, ood).map(drop),
         |id, ood| metrics::aupr_in(id, ood).map(drop),
