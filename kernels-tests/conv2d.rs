@@ -186,20 +186,20 @@ fn convolutions() -> impl Strategy<Value = Case> {
         |(batch, [wide, narrow], size, (kernel, padding), stride)| {
             let fits = kernel <= size[0].min(size[1]) + 2 * padding;
             let tile = wide.max(narrow).min(8) * size[1].min(16) * kernel;
-            (fits && tile <= 120).then(|| Case::new([batch, wide, narrow], size, kernel, stride, padding))
+            (fits && tile <= 80).then(|| Case::new([batch, wide, narrow], size, kernel, stride, padding))
         },
     )
 }
 
 #[test]
 fn random_convolutions_match_f64() {
-    for_cases(18, convolutions(), check);
+    for_cases(16, convolutions(), check);
 }
 
 #[test]
 fn random_transposed_convolutions_match_f64() {
     let cases = convolutions().prop_filter_map("something must be left", |case| case.without_rest());
-    for_cases(12, cases, check_transposed);
+    for_cases(10, cases, check_transposed);
 }
 
 /// Each way that the launches go: full and partial blocks of channels, rows and lanes, and empty phases.
@@ -207,11 +207,12 @@ fn edges() -> Vec<Case> {
     vec![
         Case::new([1, 1, 1], [1, 1], 1, 1, 0),
         Case::new([1, 1, 1], [1, 1], 3, 1, 1),
-        Case::new([2, 3, 8], [8, 8], 3, 1, 1),  // one full block of channels
-        Case::new([1, 8, 9], [5, 17], 3, 1, 1), // two blocks of channels, a row that no block divides
+        Case::new([2, 3, 8], [6, 4], 3, 1, 1),  // one full block of channels
+        Case::new([1, 2, 9], [5, 17], 3, 1, 1), // two blocks of channels, a row that no block divides
+        Case::new([1, 9, 2], [4, 3], 3, 1, 1),  // several rows of weights to a lane, and lanes without any
         Case::new([3, 2, 17], [7, 4], 3, 2, 1), // rows shorter than a block
         Case::new([2, 3, 4], [8, 8], 4, 2, 1),  // the autoencoder's
-        Case::new([1, 4, 3], [9, 20], 5, 1, 0), // lenet's kernel, rows of one long block
+        Case::new([1, 2, 3], [6, 20], 5, 1, 0), // lenet's kernel, rows of one long block
         Case::new([2, 2, 3], [7, 8], 1, 2, 0),  // a stride beyond the kernel: phases without any tap
         Case::new([1, 2, 2], [8, 10], 2, 3, 0),
         Case::new([1, 3, 2], [6, 5], 5, 3, 4),  // the most padding
