@@ -29,7 +29,7 @@ pub enum LabError {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Plot(#[from] plots::PlotError),
-    #[error("the loss is not finite at step {step}: the last good weights are kept; try a smaller --lr")]
+    #[error("the loss is not finite at step {step}: broken weights are not saved; try a smaller --lr")]
     Diverged { step: u64 },
     #[error("{0}")]
     Usage(String),

@@ -132,6 +132,11 @@ pub fn train(
     notes: (&[String], serde_json::Value),
     watch: &mut dyn Watch,
 ) -> Result<Outcome, LabError> {
+    if settings.batch == 0 || data.train.count() == 0 || data.test.count() == 0 {
+        return Err(LabError::Usage(
+            "training needs a batch of at least 1, training pictures and test pictures".to_owned(),
+        ));
+    }
     files::prepare_folder(out)?;
     let started = Instant::now();
     let network = Network::new(gpu, models::architecture(&settings.model)?, settings.seed)?;
