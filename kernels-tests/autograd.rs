@@ -166,6 +166,11 @@ fn branches_without_a_wanted_leaf_are_not_visited() {
     assert_eq!([launches.count("activation_backward"), launches.count("multiply")], [1, 1]);
     let launches = Launches::of(&gpu, || tape.backward(product, &[x, z]));
     assert_eq!([launches.count("activation_backward"), launches.count("multiply")], [2, 2]);
+    // A loss that no wanted leaf leads to is not even differentiated through its own ReLU.
+    let (weight, bias) = (leaf(&tape, 3, [2, 7]), leaf(&tape, 4, [2]));
+    let rectified = tape.linear(x, weight, bias, true).unwrap();
+    let launches = Launches::of(&gpu, || tape.backward(rectified, &[z]));
+    assert_eq!(launches.count("activation_backward"), 0);
 }
 
 /// Compares the gradient of `build` with `slope`, for a plain leaf and for a parameter with a slot between others.
@@ -330,11 +335,14 @@ fn a_leaf_that_the_loss_does_not_depend_on_has_no_gradient_and_a_zero_slot() {
     let tape = Tape::new(&gpu);
     let (value, slot) = (operand(&gpu, 1, [5, 7]).0, gpu.filled([5, 7], 7.0).unwrap());
     let (used, plain, parameter) = (tape.leaf(&value), tape.leaf(&value), tape.parameter(&value, &slot));
-    let loss = tape.multiply(used, used).unwrap();
-    // It does lead to something, only not to the loss.
-    tape.multiply(parameter, plain).unwrap();
-    tape.backward(loss, &[used]).unwrap();
+    // An addition hands its gradient to both sides, asked or not; this one's parameter is not asked for.
+    let sum = tape.add(used, parameter).unwrap();
+    let found = tape.backward(sum, &[used]).unwrap();
+    assert!(found.of(parameter).is_none());
     assert_eq!(gpu.read(&slot).unwrap(), [7.0; 35], "what is not wanted is not touched");
+    let loss = tape.multiply(used, used).unwrap();
+    // The parameter leads to something, only not to this loss.
+    tape.multiply(parameter, plain).unwrap();
     let found = tape.backward(loss, &[used, plain, parameter]).unwrap();
     assert!(found.of(used).is_some() && found.of(plain).is_none() && found.of(parameter).is_none());
     assert_eq!(gpu.read(&slot).unwrap(), [0.0; 35], "the optimiser must not see the last step's gradient");
