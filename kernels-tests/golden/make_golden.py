@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Make the golden files of the whole-model tests: what PyTorch computes for our models.
 
-    make_golden.py --out DIR                        # golden_{lenet,lab,ae3,ae4}.safetensors
-    make_golden.py --out DIR --curve-data FILE      # the same and golden_lab_curve.safetensors
-    make_golden.py --out DIR --only-curve --curve-data FILE --curve-lr 3e-4
-    make_golden.py --out DIR --report               # also: how far f32 PyTorch is from the goldens
+    make_golden.py --out DIR                              # all five files
+    make_golden.py --out DIR --only-curve --check-curve   # the curve, and how far f32 runs of PyTorch part
+    make_golden.py --out DIR --report                     # how far f32 PyTorch is from the f64 goldens
 
 Nothing but numbers has to travel: weights and images come from the counter-based generator of
 `src/random.rs` (Philox-4x32-10), which is computed again here, so a golden file holds only samples
@@ -27,11 +26,9 @@ sample lies in column 0 (of fc1's gradient in `lab` it is all zero); `spread` th
 (k * 1000003) mod numel for k in 0..min(64, numel). `norm` is the Euclidean norm. Everything is
 computed in f64 from the f32 weights and f32 pixels, and rounded to f32 once, at the end.
 
-The golden curve, `golden_lab_curve.safetensors`: `losses` [200], the loss before each update when
-`lab` is trained in f32 on records 0..32, 32..64, ... of a file in the CIFAR-10 binary layout; `lr` [1].
-Default initialisation starts near a saddle (loss ln 10), and leaving it multiplies rounding errors, so
-any learning rate that learns in 200 steps makes single losses of two f32 runs part by some per cent.
-Means over windows of 20 steps stay together; compare those. --check-curve prints both.
+The golden curve, `golden_lab_curve.safetensors`: `losses` [200], the loss before each update when `lab` is trained in
+f32 on batches that `curve_batch` makes; `lr` [1]. --check-curve prints how far the same training strays when only the
+rounding differs (another memory layout, f64).
 """
 import argparse
 import math
@@ -51,6 +48,7 @@ ADAM_STEPS = 10
 ADAM_LR = 1e-3
 BATCH_SIZES = {"lenet": 16, "lab": 4, "ae3": 8, "ae4": 8}
 CURVE_STEPS, CURVE_BATCH, CURVE_WINDOW = 200, 32, 20
+CURVE_ITEM = 1000  # the first stream of the curve's pictures
 IMAGE = (3, 32, 32)
 IMAGE_BYTES = 3072
 RECORD_BYTES = 1 + IMAGE_BYTES
@@ -316,21 +314,29 @@ def report(name, truth):
 
 
 # ---------------------------------------------------------------- the curve
-def curve(path, lr, gain, dtype=torch.float32, channels_last=False):
-    """Losses of `lab`, each before its update, over the file's first records in file order."""
-    need = CURVE_STEPS * CURVE_BATCH * RECORD_BYTES
-    raw = np.fromfile(path, dtype=np.uint8, count=need)
-    if raw.size < need:
-        raise SystemExit(f"{path}: {raw.size // RECORD_BYTES} records, {CURVE_STEPS * CURVE_BATCH} are needed")
-    raw = raw.reshape(CURVE_STEPS, CURVE_BATCH, RECORD_BYTES)
+def curve_batch(step):
+    """Batch `step`: each picture has a colour of its own, shifted by its class's, under noise; it cannot be told surely.
+
+    Pictures that are easier, or as hard as `shapes`, make the loss stand still and then fall off a cliff, and the step
+    at which it falls depends on the last bit: two runs of PyTorch part by tens of per cent there.
+    """
+    labels = (step * CURVE_BATCH + np.arange(CURVE_BATCH)) % 10
+    images = np.empty((CURVE_BATCH, 3, IMAGE_BYTES // 3), dtype=np.int64)
+    for row, label in enumerate(labels):
+        drawn = words(SEED, PURPOSE_TEST, CURVE_ITEM + step * CURVE_BATCH + row, IMAGE_BYTES + 3).astype(np.int64)
+        for channel in range(3):
+            colour = (drawn[IMAGE_BYTES + channel] >> 25) + (53 * label + 97 * channel) % 64
+            images[row, channel] = (drawn[:IMAGE_BYTES] >> 26).reshape(3, -1)[channel] + colour
+    return pixels(images.reshape(CURVE_BATCH, -1)), torch.from_numpy(labels)
+
+
+def curve(lr, dtype=torch.float32, channels_last=False):
+    """Losses of `lab`, each before its update."""
     model = make_model("lab", dtype, channels_last)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(".weight"):
-                parameter *= gain
     adam, losses = torch.optim.Adam(model.parameters(), lr=lr), []
-    for records in raw:
-        x, labels = pixels(records[:, 1:]).to(dtype), torch.from_numpy(records[:, 0].astype(np.int64))
+    for step in range(CURVE_STEPS):
+        x, labels = curve_batch(step)
+        x = x.to(dtype)
         if channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         adam.zero_grad()
@@ -348,10 +354,10 @@ def print_curve(losses):
     print("curve: every 20th loss " + " ".join(f"{v:.4f}" for v in losses[::20]) + f", last {losses[-1]:.4f}")
 
 
-def check_curve(path, lr, gain, losses):
+def check_curve(lr, losses):
     """Print how far the same training strays when only the rounding differs."""
     for label, options in (("f32 NHWC", {"channels_last": True}), ("f64", {"dtype": torch.float64})):
-        other = curve(path, lr, gain, **options)
+        other = curve(lr, **options)
         step = 100 * np.abs(other / losses - 1)
         means = [v.reshape(-1, CURVE_WINDOW).mean(axis=1) for v in (other, losses)]
         window = 100 * np.abs(means[0] / means[1] - 1)
@@ -365,15 +371,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for the golden files")
     parser.add_argument("--report", action="store_true", help="print how far f32 PyTorch is from the f64 goldens")
-    parser.add_argument("--curve-data", metavar="FILE", help=f"at least {CURVE_STEPS * CURVE_BATCH} records in CIFAR-10's layout; without it, no curve")
-    parser.add_argument("--curve-lr", type=float, default=1e-4, help="Adam's learning rate for the curve (default %(default)s)")
-    parser.add_argument("--curve-gain", type=float, default=2.0, help="factor on the curve's initial weights (default %(default)s)")
     parser.add_argument("--only-curve", action="store_true", help="make the curve and nothing else")
+    parser.add_argument("--curve-lr", type=float, default=5e-5, help="Adam's learning rate for the curve (default %(default)s)")
     parser.add_argument("--check-curve", action="store_true", help="train twice more with other rounding and print the deviation")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    if arguments.only_curve and not arguments.curve_data:
-        parser.error("--only-curve needs --curve-data")
 
     torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
@@ -385,14 +387,13 @@ def main():
             write(arguments.out, name, golden_tensors(name, truth), f"{name}, seed {SEED}, batch {BATCH_SIZES[name]}, computed in f64")
             if arguments.report:
                 report(name, truth)
-    if arguments.curve_data:
-        lr, gain = arguments.curve_lr, arguments.curve_gain
-        losses = curve(arguments.curve_data, lr, gain)
-        about = f"lab, seed {SEED}, weights times {gain:g}, batch {CURVE_BATCH}, Adam lr {lr:g}, f32"
-        write(arguments.out, "lab_curve", {"losses": losses, "lr": np.array([lr]), "gain": np.array([gain])}, about)
-        print_curve(losses)
-        if arguments.check_curve:
-            check_curve(arguments.curve_data, lr, gain, losses)
+    lr = arguments.curve_lr
+    losses = curve(lr)
+    about = f"lab, seed {SEED}, batch {CURVE_BATCH}, Adam lr {lr:g}, f32"
+    write(arguments.out, "lab_curve", {"losses": losses, "lr": np.array([lr])}, about)
+    print_curve(losses)
+    if arguments.check_curve:
+        check_curve(lr, losses)
 
 
 if __name__ == "__main__":
