@@ -19,6 +19,7 @@ use super::output;
 #[serde(rename_all = "lowercase")]
 enum Rule {
     Adam,
+    #[value(name = "adamw")]
     AdamW,
     Sgd,
 }
@@ -29,6 +30,7 @@ enum Plan {
     Constant,
     Step,
     Cosine,
+    #[value(alias = "one-cycle")]
     Triangular,
 }
 

@@ -21,6 +21,11 @@ pub struct GpuOptions {
     pub poison: bool,
 }
 
+/// Asked for where the adapter has them: half precision, subgroup operations, and timing on the device. No kernel
+/// needs any of them.
+const WANTED: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
+
 /// A device with its memory pool, kernels and command stream. Clones are the same device.
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
@@ -61,7 +66,7 @@ impl Gpu {
         let limits = adapter.limits();
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("shadegrad"),
-            required_features: wgpu::Features::empty(),
+            required_features: adapter.features() & WANTED,
             required_limits: limits.clone(),
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::Performance,

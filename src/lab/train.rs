@@ -53,6 +53,8 @@ pub struct Epoch {
     /// Of training; evaluation is not counted.
     pub images_per_second: f64,
     pub seconds: f64,
+    /// Held by the program at the epoch's end, in use or kept for reuse.
+    pub gpu_bytes: u64,
 }
 
 /// `result.json`.
@@ -195,6 +197,7 @@ pub fn train(
         if !quality.is_finite() {
             return Err(LabError::Diverged { step });
         }
+        let memory = gpu.memory();
         let line = Epoch {
             epoch,
             steps: step,
@@ -203,6 +206,7 @@ pub fn train(
             learning_rate: rate,
             images_per_second: meter.images as f64 / seconds,
             seconds,
+            gpu_bytes: memory.live + memory.pooled,
         };
         let notes = [("epoch", epoch.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
         // ReLU turns NaN into zero, so a good loss does not prove good weights.
