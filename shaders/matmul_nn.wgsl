@@ -2,7 +2,7 @@
 // A is read through strides, so it may be transposed.
 //
 // One invocation: ROWS x (COLUMNS vec4) of C in registers. The address of A is the same for the whole
-// workgroup (a scalar load on software adapters, a broadcast on GPUs); lanes run along the contiguous n.
+// workgroup (a broadcast on GPUs; llvmpipe reads it lane by lane all the same); lanes run along the contiguous n.
 // No workgroup memory, no barrier: on llvmpipe both cost more than they save.
 // ROWS, COLUMNS, LANES: tile; BIAS, RELU: 0 or 1.
 // Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).

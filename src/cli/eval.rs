@@ -1,27 +1,17 @@
 //! `shadegrad eval`.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use crate::gpu::AdapterSummary;
 use crate::lab::LabError;
 use crate::lab::evaluate::{self, Quality, Resident};
-use crate::{data, models};
 
-use super::output;
+use super::{Subject, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Weights: a safetensors file of ours, or a PyTorch state_dict saved as one
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// The model that the weights must be of (the file says which it is; this makes sure)
-    #[arg(long)]
-    model: Option<String>,
-    /// Test pictures: 'shapes', a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
-    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
-    data: String,
+    #[command(flatten)]
+    subject: Subject,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -42,8 +32,7 @@ struct Report {
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let gpu = super::open_gpu(adapter, args.json)?;
-    let network = models::from_file(&gpu, &args.weights, args.model.as_deref())?;
-    let set = data::open(&args.data)?;
+    let (network, set) = args.subject.open(&gpu)?;
     let begun = std::time::Instant::now();
     let bar = output::bar(set.test.count(), "evaluating", "images");
     let test = Resident::new(&gpu, &set.test)?;
@@ -54,7 +43,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         return output::json(&Report {
             version: env!("CARGO_PKG_VERSION"),
             model,
-            weights: args.weights.display().to_string(),
+            weights: args.subject.weights.display().to_string(),
             data: set.name,
             images: test.count(),
             quality,

@@ -7,12 +7,16 @@ mod ood;
 mod output;
 mod train;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::data::{self as sets, DataSet};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::lab::LabError;
+use crate::models;
+use crate::nn::Network;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +51,27 @@ enum Command {
     Ood(ood::Args),
     /// Write the built-in picture set 'shapes' in CIFAR-10's binary layout
     Data(data::Args),
+}
+
+/// Trained weights and the pictures that they are tried on.
+#[derive(Debug, clap::Args)]
+struct Subject {
+    /// Weights: a safetensors file of ours, or a PyTorch state_dict saved as one
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// The model that the weights must be of (the file says which it is; this makes sure)
+    #[arg(long)]
+    model: Option<String>,
+    /// Test pictures: 'shapes', a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
+    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    data: String,
+}
+
+impl Subject {
+    fn open(&self, gpu: &Gpu) -> Result<(Network, DataSet), LabError> {
+        let network = models::from_file(gpu, &self.weights, self.model.as_deref())?;
+        Ok((network, sets::open(&self.data)?))
+    }
 }
 
 /// Runs the program on its command line.

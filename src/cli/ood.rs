@@ -6,21 +6,13 @@ use crate::data::{self, Images};
 use crate::lab::LabError;
 use crate::lab::detect::{self, Outcome, Pair};
 use crate::lab::train::write_json;
-use crate::models;
 
-use super::output;
+use super::{Subject, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Weights of a classifier (scored by its logits) or an autoencoder (scored by its error)
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// The model that the weights must be of (the file says which it is; this makes sure)
-    #[arg(long)]
-    model: Option<String>,
-    /// In-distribution pictures: the test part of 'shapes', or of a folder as 'train' takes it
-    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
-    data: String,
+    #[command(flatten)]
+    subject: Subject,
     /// Out-of-distribution pictures: torchvision's FakeData, uniform noise, constant colours, or a folder of pictures
     #[arg(long, default_value = "fake", value_name = "fake|uniform|constant|FOLDER")]
     ood: String,
@@ -60,8 +52,7 @@ fn shown_name(name: &str) -> &str {
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let gpu = super::open_gpu(adapter, args.json)?;
-    let network = models::from_file(&gpu, &args.weights, args.model.as_deref())?;
-    let set = data::open(&args.data)?;
+    let (network, set) = args.subject.open(&gpu)?;
     let begun = std::time::Instant::now();
     let limit = args.count.map_or(usize::MAX, |count| count as usize);
     let id = set.test.truncated(limit);
@@ -74,7 +65,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         command: super::command_line(),
         version: env!("CARGO_PKG_VERSION"),
         model: network.architecture().name.clone(),
-        weights: args.weights.display().to_string(),
+        weights: args.subject.weights.display().to_string(),
         data: set.name.clone(),
         ood: args.ood.clone(),
         id_images: id.count(),

@@ -209,7 +209,7 @@ pub fn train(
             gpu_bytes: memory.live + memory.pooled,
         };
         let notes = [("epoch", epoch.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
-        // ReLU turns NaN into zero, so a good loss does not prove good weights.
+        // A maximum may pass over NaN, so a good loss does not prove good weights.
         let save = |name: &str| match network.save(gpu, &out.join(name), &notes) {
             Err(CheckpointError::NotFinite { .. }) => Err(LabError::Diverged { step }),
             outcome => Ok(outcome?),

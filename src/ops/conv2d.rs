@@ -85,6 +85,14 @@ struct Walk {
     flip: bool,
 }
 
+impl Walk {
+    /// A convolution's forward pass; a transposed one's backward-data is the same.
+    fn forward(kernel: usize, window: Window) -> Self {
+        let Window { stride, padding } = window;
+        Self { kernel: &DIRECT, padding, taps: kernel, input_stride: stride, output_stride: 1, flip: false }
+    }
+}
+
 fn direct(
     gpu: &Gpu,
     walk: &Walk,
@@ -180,15 +188,7 @@ pub fn forward(
     }
     let out_h = window.output("conv2d", in_h, kernel)?;
     let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
-    let walk = Walk {
-        kernel: &DIRECT,
-        padding: window.padding,
-        taps: kernel,
-        input_stride: window.stride,
-        output_stride: 1,
-        flip: false,
-    };
-    direct(gpu, &walk, x, weight, bias, relu, &out)?;
+    direct(gpu, &Walk::forward(kernel, window), x, weight, bias, relu, &out)?;
     Ok(out)
 }
 
@@ -316,15 +316,7 @@ pub fn transpose_forward(
 pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let sides = (("the gradient", dy), ("the input's gradient", dx));
     let kernel = check_sides("conv_transpose2d_backward_data", sides.0, sides.1, weight, window)?;
-    let walk = Walk {
-        kernel: &DIRECT,
-        padding: window.padding,
-        taps: kernel,
-        input_stride: window.stride,
-        output_stride: 1,
-        flip: false,
-    };
-    direct(gpu, &walk, dy, weight, None, false, dx)
+    direct(gpu, &Walk::forward(kernel, window), dy, weight, None, false, dx)
 }
 
 /// Transposed convolution's gradient with respect to its weight, written to `dw` [Cin, Cout, k, k].
