@@ -3,6 +3,7 @@
 pub mod detect;
 pub mod evaluate;
 pub mod plots;
+pub mod results;
 pub mod train;
 
 use crate::data::DataError;

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -55,6 +56,9 @@ pub struct Epoch {
     pub seconds: f64,
     /// Held by the program at the epoch's end, in use or kept for reuse.
     pub gpu_bytes: u64,
+    /// What the watcher measured.
+    #[serde(flatten)]
+    pub measured: BTreeMap<String, f64>,
 }
 
 /// `result.json`.
@@ -89,6 +93,10 @@ pub trait Watch {
     fn begin(&mut self, epoch: u32, steps: usize);
     /// So many steps of the epoch are done; the mean loss of the last ones.
     fn step(&mut self, done: usize, loss: f64, images_per_second: f64);
+    /// What else is to be measured after an epoch; it goes into the epoch's line under these names.
+    fn measure(&mut self, _gpu: &Gpu, _network: &Network, _epoch: u32) -> Result<BTreeMap<String, f64>, LabError> {
+        Ok(BTreeMap::new())
+    }
     /// An epoch is over.
     fn end(&mut self, epoch: &Epoch);
 }
@@ -207,6 +215,7 @@ pub fn train(
             images_per_second: meter.images as f64 / seconds,
             seconds,
             gpu_bytes: memory.live + memory.pooled,
+            measured: watch.measure(gpu, &network, epoch)?,
         };
         let notes = [("epoch", epoch.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
         // A maximum may pass over NaN, so a good loss does not prove good weights.

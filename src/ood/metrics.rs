@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Which of the two sets of scores an error is about.
@@ -55,7 +55,7 @@ pub enum MetricsError {
 }
 
 /// All detection metrics of one pair of score sets, each a share in `[0, 1]`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// See [`auroc`].
     pub auroc: f64,
