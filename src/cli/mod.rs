@@ -5,6 +5,7 @@ mod eval;
 mod info;
 mod ood;
 mod output;
+mod profile;
 mod train;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Command {
     Info(info::Args),
     /// Train a model; leaves weights, metrics and curves in a folder
     Train(train::Args),
+    /// Where the time of a training step goes, kernel by kernel
+    Profile(profile::Args),
     /// Measure trained weights on a test set
     Eval(eval::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
@@ -85,6 +88,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Info(args) => info::run(&args, adapter),
         Command::Train(args) => train::run(&args, adapter),
+        Command::Profile(args) => profile::run(&args, adapter),
         Command::Eval(args) => eval::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
         Command::Data(args) => data::run(&args),
