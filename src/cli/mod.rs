@@ -49,7 +49,7 @@ enum Command {
     Eval(eval::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
-    /// Write the built-in picture set 'shapes' in CIFAR-10's binary layout
+    /// Download CIFAR-10, check a copy of it, or write the built-in 'shapes' in its layout
     Data(data::Args),
 }
 
@@ -62,8 +62,8 @@ struct Subject {
     /// The model that the weights must be of (the file says which it is; this makes sure)
     #[arg(long)]
     model: Option<String>,
-    /// Test pictures: 'shapes', a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
-    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    /// Test pictures: 'shapes', 'cifar10' (downloaded), a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
+    #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
 }
 

@@ -39,8 +39,8 @@ pub struct Args {
     /// lenet or lab (classifiers), ae3 or ae4 (autoencoders)
     #[arg(long, default_value = "lenet")]
     model: String,
-    /// 'shapes' (built in), a folder with CIFAR-10's binary files, or a folder with train/CLASS/* and test/CLASS/*
-    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    /// 'shapes' (built in), 'cifar10' (downloaded), a folder with its binary files, or one with train/CLASS and test/CLASS
+    #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
     /// Passes over the training pictures
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -6,10 +6,10 @@ use crate::files::{self, FileError};
 
 use super::{DataError, DataSet, Images, SIZE};
 
-const RECORD: usize = 1 + SIZE;
+pub(super) const RECORD: usize = 1 + SIZE;
 
 /// Classes that a label can name.
-const CLASSES: usize = 10;
+pub(super) const CLASSES: usize = 10;
 
 /// Much more than any of the files has (30,730,000 bytes).
 const MAX_BYTES: u64 = 400 << 20;
