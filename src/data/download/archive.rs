@@ -44,7 +44,7 @@ fn problem(problem: String) -> DownloadError {
 }
 
 fn unreadable(error: &io::Error) -> DownloadError {
-    problem(format!("it cannot be read ({})", files::reason(error)))
+    problem(format!("it cannot be read ({})", files::one_line(&files::reason(error))))
 }
 
 /// A name of the archive for a message: it may be anything.
