@@ -7,6 +7,7 @@ use clap::{Subcommand, ValueEnum};
 
 use crate::data::download::{self, PATIENCE, Progress, Source};
 use crate::data::{self, DataError, verify};
+use crate::files;
 use crate::lab::LabError;
 
 use super::output;
@@ -78,6 +79,8 @@ pub fn run(args: &Args) -> Result<(), LabError> {
 }
 
 fn write(out: &Path) -> Result<(), LabError> {
+    // Before the pictures are drawn, which takes a moment.
+    files::prepare_folder(out)?;
     let set = data::built_in();
     data::write_cifar10(&set, out)?;
     output::say(&format!(

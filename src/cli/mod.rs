@@ -16,7 +16,7 @@ use crate::data::{self as sets, DataSet};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::lab::LabError;
 use crate::models;
-use crate::nn::Network;
+use crate::nn::{Architecture, StateDict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,9 +68,10 @@ struct Subject {
 }
 
 impl Subject {
-    fn open(&self, gpu: &Gpu) -> Result<(Network, DataSet), LabError> {
-        let network = models::from_file(gpu, &self.weights, self.model.as_deref())?;
-        Ok((network, sets::open(&self.data)?))
+    /// Reads the weights and the pictures. No device is opened for files that will not do.
+    fn read(&self) -> Result<(StateDict, Architecture, DataSet), LabError> {
+        let (state, plan) = models::read(&self.weights, self.model.as_deref())?;
+        Ok((state, plan, sets::open(&self.data)?))
     }
 }
 
@@ -105,14 +106,19 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    // clap's first paragraph says what is wrong; the usage after it is what --help is for.
-    let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    // clap's first paragraph says what is wrong; the second may know what was meant; the usage after them is what
+    // --help is for.
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+    let meant =
+        paragraphs.next().and_then(|next| next.trim().strip_prefix("tip: ")).filter(|tip| tip.contains("similar"));
     let line: Vec<&str> = first.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if line.is_empty() || text.starts_with("Usage") || !text.starts_with("error") {
         // Called without a subcommand: clap answers with the whole help.
         output::complain(text.trim_end());
     } else {
-        output::error(&format!("{} (see --help)", line.join(" ")));
+        let meant = meant.map(|tip| format!("; {tip}")).unwrap_or_default();
+        output::error(&format!("{}{meant} (see --help)", line.join(" ")));
     }
     ExitCode::from(2)
 }

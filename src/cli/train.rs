@@ -188,13 +188,13 @@ impl Args {
 }
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
-    let gpu = super::open_gpu(adapter, args.json)?;
     let plan = models::architecture(&args.model)?;
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
     let set = data::open(&args.data)?;
+    let gpu = super::open_gpu(adapter, args.json)?;
     let settings = args.settings(set.train.count());
     let json = serde_json::to_value(args).map_err(|error| LabError::Usage(error.to_string()))?;
     let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json };
