@@ -11,6 +11,10 @@ pub enum FileError {
     Write { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}", .path.display())]
     Read { path: PathBuf, reason: String },
+    #[error(
+        "another run of shadegrad{holder} is writing to {}: wait for it, or choose another folder with --out", .path.display()
+    )]
+    Busy { path: PathBuf, holder: String },
 }
 
 /// What an operating system error says, without its number.
@@ -25,7 +29,14 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-fn write_error(path: &Path, error: &io::Error) -> FileError {
+/// What a library says about bad input, fit for one line: it may quote the input, line ends and all.
+pub(crate) fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let shown: String = words.join(" ").chars().take(300).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if shown.is_empty() { "no reason is given".to_owned() } else { shown }
+}
+
+pub(crate) fn write_error(path: &Path, error: &io::Error) -> FileError {
     FileError::Write { path: path.to_owned(), reason: reason(error) }
 }
 
@@ -44,7 +55,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Makes a folder for results and checks that files can be made in it.
 pub fn prepare_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(|error| write_error(path, &error))?;
-    let probe = path.join(".shadegrad-probe");
+    // Of this process alone: two that try one folder at once must not remove each other's.
+    let probe = path.join(format!(".shadegrad-probe-{}", std::process::id()));
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(|error| write_error(path, &error))
 }
 

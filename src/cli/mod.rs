@@ -18,7 +18,7 @@ use crate::data::{self as sets, DataSet};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::lab::LabError;
 use crate::models;
-use crate::nn::Network;
+use crate::nn::{Architecture, StateDict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +57,7 @@ enum Command {
     Attack(attack::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
-    /// Write the built-in picture set 'shapes' in CIFAR-10's binary layout
+    /// Download CIFAR-10, check a copy of it, or write the built-in 'shapes' in its layout
     Data(data::Args),
 }
 
@@ -70,15 +70,16 @@ struct Subject {
     /// The model that the weights must be of (the file says which it is; this makes sure)
     #[arg(long)]
     model: Option<String>,
-    /// Test pictures: 'shapes', a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
-    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    /// Test pictures: 'shapes', 'cifar10' (downloaded), a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
+    #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
 }
 
 impl Subject {
-    fn open(&self, gpu: &Gpu) -> Result<(Network, DataSet), LabError> {
-        let network = models::from_file(gpu, &self.weights, self.model.as_deref())?;
-        Ok((network, sets::open(&self.data)?))
+    /// Reads the weights and the pictures. No device is opened for files that will not do.
+    fn read(&self) -> Result<(StateDict, Architecture, DataSet), LabError> {
+        let (state, plan) = models::read(&self.weights, self.model.as_deref())?;
+        Ok((state, plan, sets::open(&self.data)?))
     }
 }
 
@@ -115,14 +116,19 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    // clap's first paragraph says what is wrong; the usage after it is what --help is for.
-    let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    // clap's first paragraph says what is wrong; the second may know what was meant; the usage after them is what
+    // --help is for.
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+    let meant =
+        paragraphs.next().and_then(|next| next.trim().strip_prefix("tip: ")).filter(|tip| tip.contains("similar"));
     let line: Vec<&str> = first.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if line.is_empty() || text.starts_with("Usage") || !text.starts_with("error") {
         // Called without a subcommand: clap answers with the whole help.
         output::complain(text.trim_end());
     } else {
-        output::error(&format!("{} (see --help)", line.join(" ")));
+        let meant = meant.map(|tip| format!("; {tip}")).unwrap_or_default();
+        output::error(&format!("{}{meant} (see --help)", line.join(" ")));
     }
     ExitCode::from(2)
 }

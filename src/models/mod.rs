@@ -1,5 +1,7 @@
 //! The models that `--model` names.
 
+use std::path::Path;
+
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, CheckpointError, Layer, Network, StateDict, Task};
 use crate::ops::activation::Activation;
@@ -110,7 +112,16 @@ fn autoencoder(channels: &[usize]) -> Vec<Layer> {
 
 /// The network whose weights a file holds: the model that the file names, or, for a file from PyTorch,
 /// the one whose tensors it has. With `wanted`, it must be that model's.
-pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Result<Network, ModelError> {
+pub fn from_file(gpu: &Gpu, path: &Path, wanted: Option<&str>) -> Result<Network, ModelError> {
+    let (state, plan) = read(path, wanted)?;
+    build(gpu, &state, plan)
+}
+
+/// The half of [`from_file`] that needs no device: the weights, and the plan of the model that they are of.
+pub fn read(path: &Path, wanted: Option<&str>) -> Result<(StateDict, Architecture), ModelError> {
+    if let Some(name) = wanted {
+        architecture(name)?;
+    }
     let state = StateDict::read(path)?;
     let path = || path.display().to_string();
     let found = state.model().map(str::to_owned).or_else(|| recognise(&state));
@@ -119,7 +130,6 @@ pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Res
             return Err(ModelError::UnknownNote { path: path(), name });
         }
         (Some(wanted), Some(found)) if wanted != found => {
-            architecture(wanted)?;
             return Err(ModelError::OfAnother { path: path(), found, wanted: wanted.to_owned() });
         }
         (_, Some(found)) => found,
@@ -130,8 +140,14 @@ pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Res
             return Err(ModelError::Unrecognised { path: path(), tensors: tensors.collect::<Vec<_>>().join(", ") });
         }
     };
+    let plan = architecture(&name)?;
+    Ok((state, plan))
+}
+
+/// A network with the weights of a file.
+pub fn build(gpu: &Gpu, state: &StateDict, plan: Architecture) -> Result<Network, ModelError> {
     // The initial weights are overwritten at once; their seed does not matter.
-    let network = Network::new(gpu, architecture(&name)?, 0)?;
+    let network = Network::new(gpu, plan, 0)?;
     state.load_into(gpu, &network)?;
     Ok(network)
 }
