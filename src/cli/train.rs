@@ -36,7 +36,7 @@ enum Plan {
 
 #[derive(Debug, clap::Args, Serialize)]
 pub struct Args {
-    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders)
+    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
     #[arg(long, default_value = "lenet")]
     model: String,
     /// 'shapes' (built in), a folder with CIFAR-10's binary files, or a folder with train/CLASS/* and test/CLASS/*

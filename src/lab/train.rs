@@ -184,7 +184,7 @@ pub fn train(
             let output = network.forward(&tape, &bound, x, mode)?;
             let loss = match network.architecture().task {
                 Task::Classify => tape.cross_entropy_mean(output, &labels, settings.smoothing)?,
-                Task::Reconstruct => tape.mse_mean(output, x)?,
+                Task::Reconstruct => tape.mse_mean(output, network.target(&tape, x)?)?,
             };
             meter.add(gpu, &tape.value(loss)?, count)?;
             tape.backward(loss, bound.leaves())?;
