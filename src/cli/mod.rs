@@ -3,6 +3,7 @@
 mod data;
 mod eval;
 mod info;
+mod lab;
 mod ood;
 mod output;
 mod train;
@@ -49,6 +50,8 @@ enum Command {
     Eval(eval::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
+    /// Run every exercise of the lab from nothing; leaves one report with all figures in a folder
+    Lab(lab::Args),
     /// Write the built-in picture set 'shapes' in CIFAR-10's binary layout
     Data(data::Args),
 }
@@ -87,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(&args, adapter),
         Command::Eval(args) => eval::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
+        Command::Lab(args) => lab::run(&args, adapter),
         Command::Data(args) => data::run(&args),
     };
     match outcome {

@@ -70,16 +70,35 @@ pub enum DataError {
     Damaged { path: PathBuf, problem: String },
     #[error("{}: cannot read this picture: {reason}", .path.display())]
     Picture { path: PathBuf, reason: String },
+    #[error(
+        "CIFAR-10 was not found: unpack its binary version here, so that there is a folder {CIFAR10_FOLDER}, or give \
+         that folder with --data"
+    )]
+    NoCifar10,
     #[error("{} holds no pictures (png, jpg, bmp, gif or webp)", .path.display())]
     NoPictures { path: PathBuf },
 }
 
-/// Opens `shapes`, a folder of CIFAR-10's files, or a folder with `train` and `test`.
+/// Where the archive of CIFAR-10's binary version unpacks to.
+const CIFAR10_FOLDER: &str = "cifar-10-batches-bin";
+
+/// CIFAR-10's folder, where people keep it: named by `SHADEGRAD_CIFAR10`, or here, or in `data`.
+fn find_cifar10() -> Result<PathBuf, DataError> {
+    let named = std::env::var_os("SHADEGRAD_CIFAR10").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let usual = ["", "data"].map(|folder| Path::new(folder).join(CIFAR10_FOLDER));
+    named.into_iter().chain(usual).find(|path| path.is_dir()).ok_or(DataError::NoCifar10)
+}
+
+/// Opens `shapes`, `cifar10`, a folder of CIFAR-10's files, or a folder with `train` and `test`.
 pub fn open(name: &str) -> Result<DataSet, DataError> {
-    if name == "shapes" {
-        return Ok(built_in());
+    match name {
+        "shapes" => Ok(built_in()),
+        "cifar10" => open_folder(&find_cifar10()?),
+        folder => open_folder(Path::new(folder)),
     }
-    let path = Path::new(name);
+}
+
+fn open_folder(path: &Path) -> Result<DataSet, DataError> {
     let missing = |reason: &str| FileError::Read { path: path.to_owned(), reason: reason.to_owned() };
     if !path.exists() {
         return Err(missing("it does not exist (give a folder with CIFAR-10's binary files, or 'shapes')").into());

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::autograd::Tape;
 use crate::data::{DIMS, Images};
-use crate::gpu::{Gpu, Result, Words};
+use crate::gpu::{Gpu, Result, Tensor, Words};
 use crate::nn::{Mode, Network, Task};
 use crate::ops::gather::{self, ByteSet};
 
@@ -34,6 +34,11 @@ impl Resident {
     pub fn count(&self) -> usize {
         self.labels.len()
     }
+
+    /// Pictures `first..first + count` as [count, 3, 32, 32] with values in [0, 1].
+    pub fn pixels(&self, gpu: &Gpu, first: usize, count: usize) -> Result<Tensor> {
+        Ok(gather::batch(gpu, &self.set, &self.order, first, count, None)?.0)
+    }
 }
 
 /// What a network makes of a set.
@@ -52,7 +57,7 @@ pub fn outputs(gpu: &Gpu, network: &Network, data: &Resident, mut seen: impl FnM
     let tape = Tape::evaluation(gpu);
     for first in (0..data.count()).step_by(BATCH) {
         let count = BATCH.min(data.count() - first);
-        let (x, _) = gather::batch(gpu, &data.set, &data.order, first, count, None)?;
+        let x = data.pixels(gpu, first, count)?;
         let (bound, x) = (network.bind(&tape)?, tape.leaf(&x));
         let output = network.forward(&tape, &bound, x, Mode::Evaluation)?;
         let wanted = if task == Task::Classify { output } else { tape.mse(output, network.target(&tape, x)?)? };

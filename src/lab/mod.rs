@@ -4,6 +4,7 @@ pub mod detect;
 pub mod evaluate;
 pub mod plots;
 pub mod results;
+pub mod run;
 pub mod train;
 
 use crate::data::DataError;

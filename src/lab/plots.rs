@@ -20,7 +20,7 @@ use crate::ood::metrics::{self, MetricsError};
 use canvas::{Canvas, Chart, Point};
 use frame::{Axis, BELOW_PANEL, Frame, GRAY, LegendEntry, MARGIN, Mark, Unit};
 
-pub use histogram::score_histogram;
+pub use histogram::{score_bins, score_histogram};
 
 /// Why a chart was not written.
 #[derive(Debug, Error)]
@@ -78,7 +78,7 @@ pub fn roc<L: AsRef<str>>(path: &Path, title: &str, curves: &[LabelledRoc<L>]) -
         .iter()
         .map(|(label, points, auroc)| {
             let text = format!("{} (AUROC {})", label.as_ref(), share(*auroc));
-            (text, thinned(points))
+            (text, thinned(points, MAX_CURVE_POINTS))
         })
         .collect();
     canvas::save(&RocChart { title, curves }, path)
@@ -132,8 +132,8 @@ impl Chart for RocChart<'_> {
 }
 
 /// Leaves out points of a ROC curve that make no visible difference: those in the middle of a
-/// straight run, and, of what is left, all but about one per thousandth of its way.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+/// straight run, and, of what is left, so many that at most `most` are left, evenly along its way.
+pub fn thinned(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     let mut corners: Vec<(f64, f64)> = Vec::new();
     for &next in points {
         if let [.., a, b] = corners[..]
@@ -143,11 +143,11 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         }
         corners.push(next);
     }
-    if corners.len() <= MAX_CURVE_POINTS {
+    if corners.len() <= most {
         return corners;
     }
     // FPR + TPR never falls along a ROC curve and goes from 0 to 2.
-    let bucket = |p: (f64, f64)| ((p.0 + p.1) / 2.0 * (MAX_CURVE_POINTS - 2) as f64) as i64;
+    let bucket = |p: (f64, f64)| ((p.0 + p.1) / 2.0 * most.saturating_sub(2) as f64) as i64;
     let last = corners.len() - 1;
     (0..=last)
         .filter(|&i| i == 0 || i == last || bucket(corners[i]) != bucket(corners[i - 1]))
