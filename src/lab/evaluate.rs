@@ -9,7 +9,7 @@ use crate::nn::{Mode, Network, Task};
 use crate::ops::gather::{self, ByteSet};
 
 /// Pictures to a pass: the widest layer of the `lab` model then stays within a 128 MiB binding.
-const BATCH: usize = 200;
+pub(super) const BATCH: usize = 200;
 
 /// A set on the device with its plain order.
 #[derive(Debug)]
@@ -39,6 +39,12 @@ impl Resident {
     pub fn pixels(&self, gpu: &Gpu, first: usize, count: usize) -> Result<Tensor> {
         Ok(gather::batch(gpu, &self.set, &self.order, first, count, None)?.0)
     }
+}
+
+/// The class of the largest logit (the first of equals) of each row.
+pub fn predictions(logits: &[f32], classes: usize) -> Vec<usize> {
+    let largest = |row: &[f32]| (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+    logits.chunks_exact(classes).map(largest).collect()
 }
 
 /// What a network makes of a set.
@@ -109,14 +115,9 @@ pub fn quality(gpu: &Gpu, network: &Network, data: &Resident, seen: impl FnMut(u
         Outputs::Logits(logits) => {
             let classes = logits.len() / data.count();
             let (mut hits, mut loss) = (0usize, 0.0);
-            for (row, &label) in logits.chunks_exact(classes).zip(&data.labels) {
-                let mut best = 0;
-                for (class, value) in row.iter().enumerate() {
-                    if *value > row[best] {
-                        best = class;
-                    }
-                }
-                hits += usize::from(best == usize::from(label));
+            let predicted = predictions(&logits, classes);
+            for ((row, &label), predicted) in logits.chunks_exact(classes).zip(&data.labels).zip(predicted) {
+                hits += usize::from(predicted == usize::from(label));
                 loss += crate::ood::scores::energy(row, 1.0) - f64::from(row[usize::from(label)]);
             }
             let count = data.count() as f64;

@@ -17,6 +17,7 @@ pub mod mse;
 pub mod noise;
 pub mod normalize;
 pub mod optimizer;
+pub mod perturb;
 pub mod pool;
 pub mod reduce;
 
