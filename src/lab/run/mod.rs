@@ -3,6 +3,7 @@
 //! A run is a row of stages ([`order`]). Each is kept in a folder of its own when it is finished ([`stage`]), so a run
 //! that was interrupted goes on where it stopped, and its result is that of a run that was not.
 
+mod attacks;
 mod autoencode;
 mod classify;
 mod detection;
@@ -12,11 +13,12 @@ mod stage;
 
 use std::path::Path;
 
+use crate::attack::Convention;
 use crate::data::{self, DataSet, Images, SIZE};
 use crate::gpu::Gpu;
 
 use super::LabError;
-use super::results::{Autoencoder, Classifier, LabResult, Picture};
+use super::results::{Autoencoder, Classifier, LabResult, Picture, Variant};
 use super::train::write_json;
 
 use order::Order;
@@ -102,6 +104,15 @@ pub fn run(
             });
         }
     }
+    let first = plan.seeds[0];
+    let mut attack = |variant: &Variant, convention: Convention| {
+        let weights = Stages::place(&order.train(variant, first).name, WEIGHTS);
+        stages.run(&order.attack(variant, convention), &[&weights], &[], |desk| {
+            attacks::run(desk, &recipe, &out.join(&weights), (variant, first), convention, &data)
+        })
+    };
+    let attacked = plan.variants.iter().map(|variant| attack(variant, Convention::Pixels)).collect::<Result<_, _>>()?;
+    let attacked_compat = attack(&plan.variants[0], Convention::Lab)?;
     let mut autoencoder = |compat: bool| -> Result<Autoencoder, LabError> {
         let (model, rate) = order.autoencoder(compat);
         let stage = order.train_autoencoder(compat);
@@ -137,8 +148,8 @@ pub fn run(
         classifiers,
         autoencoder: ours,
         autoencoder_compat: Some(compat),
-        attacks: Vec::new(),
-        attacks_compat: None,
+        attacks: attacked,
+        attacks_compat: Some(attacked_compat),
         seconds: done.iter().map(|stage| stage.seconds).sum(),
         stages: done,
     };

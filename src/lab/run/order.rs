@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use crate::attack::Convention;
 use crate::data::DataSet;
 use crate::lab::results::Variant;
 
-use super::WEIGHTS;
 use super::plan::Recipe;
 use super::stage::{Planned, Stages};
+use super::{WEIGHTS, attacks};
 
 /// Work of a model on one picture beside training lenet on it, as measured on a software adapter: a training step,
 /// and a pass forward.
@@ -158,6 +159,37 @@ impl Order<'_> {
         }
     }
 
+    /// The first seed's model of a variant under attack.
+    pub fn attack(&self, variant: &Variant, convention: Convention) -> Planned {
+        let (recipe, plan) = (self.recipe, &self.recipe.plan);
+        let (step, forward) = cost(&plan.model);
+        let images = recipe.attack_images.min(self.data.test.count());
+        let compat = convention == Convention::Lab;
+        let name = format!("attack-{}{}", variant.name, if compat { "-lab" } else { "" });
+        // Two gradients for all epsilons, ten for the table, and PGD's; and what becomes of each attacked picture.
+        let eps = plan.attack_eps.len() as f64;
+        let fgsm = images as f64 * (2.0 * step + 2.0 * eps * forward);
+        let table = images.min(recipe.table_images) as f64 * self.data.classes.len() as f64 * (step + forward);
+        let pgd = images.min(recipe.pgd_images) as f64 * eps * f64::from(attacks::STEPS) * step;
+        Planned {
+            title: format!("Attack {} {}{}", plan.model, variant.name, if compat { " as the lab did" } else { "" }),
+            command: None,
+            key: self.key(
+                "attack a classifier",
+                json!({
+                    "variant": variant,
+                    "seed": plan.seeds[0],
+                    "convention": convention.name(),
+                    "eps": plan.attack_eps,
+                    "shown_eps": plan.shown_eps,
+                    "images": [images, recipe.table_images, recipe.pgd_images],
+                }),
+            ),
+            weight: fgsm + table + if compat { 0.0 } else { pgd },
+            name,
+        }
+    }
+
     /// All stages in the order of the run.
     pub fn all(&self) -> Vec<Planned> {
         let plan = &self.recipe.plan;
@@ -168,6 +200,8 @@ impl Order<'_> {
                 stages.push(self.score(variant, seed));
             }
         }
+        stages.extend(plan.variants.iter().map(|variant| self.attack(variant, Convention::Pixels)));
+        stages.push(self.attack(&plan.variants[0], Convention::Lab));
         for compat in [false, true] {
             stages.push(self.train_autoencoder(compat));
             stages.push(self.score_autoencoder(compat));

@@ -7,8 +7,10 @@ use crate::lab::results::{Plan, Variant};
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub plan: Plan,
-    /// Test pictures that are attacked, and of those the ones attacked with ten steps.
+    /// Test pictures that are attacked with FGSM, and of those the first that are attacked towards every class, and
+    /// the first that are attacked with ten steps.
     pub attack_images: usize,
+    pub table_images: usize,
     pub pgd_images: usize,
     /// Learning rates of the autoencoders: ours, and the one trained as the lab did.
     pub autoencoder_rate: f64,
@@ -60,15 +62,21 @@ impl Preset {
             batch: 128,
             rate: 1e-3,
             seeds: vec![0, 1, 2],
-            variants: variants(&[0.0]),
+            variants: variants(&[0.0, 2.0, 4.0, 8.0]),
             adversarial_ratio: 0.5,
             attack_eps: vec![1.0, 2.0, 4.0, 8.0],
             shown_eps: 8.0,
             ood_images: 10_000,
             curve_images: 2_000,
         };
-        let quick =
-            Recipe { plan, attack_images: 10_000, pgd_images: 2_000, autoencoder_rate: 1e-3, compat_rate: 1e-4 };
+        let quick = Recipe {
+            plan,
+            attack_images: 10_000,
+            table_images: 10_000,
+            pgd_images: 2_000,
+            autoencoder_rate: 1e-3,
+            compat_rate: 1e-4,
+        };
         let plan = quick.plan.clone();
         match self {
             Self::Quick => quick,
@@ -78,9 +86,10 @@ impl Preset {
                     autoencoder: "ae4".to_owned(),
                     epochs: 50,
                     autoencoder_epochs: 20,
-                    variants: variants(&[0.0]),
+                    variants: variants(&[0.0, 2.0, 4.0]),
                     ..plan
                 },
+                table_images: 2_000,
                 pgd_images: 1_000,
                 ..quick
             },
@@ -88,19 +97,20 @@ impl Preset {
             Self::Demo => Recipe {
                 plan: Plan {
                     data: "shapes".to_owned(),
-                    max_train: 5_000,
+                    max_train: 4_000,
                     max_test: 1_000,
-                    epochs: 5,
+                    epochs: 4,
                     autoencoder_epochs: 2,
                     batch: 64,
                     rate: 2e-3,
-                    variants: variants(&[0.0]),
+                    variants: variants(&[0.0, 8.0]),
                     ood_images: 1_000,
                     curve_images: 500,
                     ..plan
                 },
-                attack_images: 500,
-                pgd_images: 200,
+                attack_images: 1_000,
+                table_images: 300,
+                pgd_images: 100,
                 autoencoder_rate: 3e-3,
                 compat_rate: 1e-3,
             },
@@ -113,13 +123,14 @@ impl Preset {
                     autoencoder_epochs: 1,
                     batch: 64,
                     seeds: vec![0, 1],
-                    variants: variants(&[0.0]),
+                    variants: variants(&[0.0, 8.0]),
                     attack_eps: vec![8.0],
                     ood_images: 100,
                     curve_images: 50,
                     ..plan
                 },
                 attack_images: 30,
+                table_images: 20,
                 pgd_images: 10,
                 ..quick
             },
