@@ -1,8 +1,10 @@
 //! The experiments: training, evaluation, OOD scoring, and the pictures that they leave.
 
+mod axis;
 pub mod detect;
 pub mod evaluate;
 pub mod plots;
+pub mod report;
 pub mod results;
 pub mod train;
 
@@ -32,6 +34,9 @@ pub enum LabError {
     Plot(#[from] plots::PlotError),
     #[error("the loss is not finite at step {step}: broken weights are not saved; try a smaller --lr")]
     Diverged { step: u64 },
+    /// A template and what it is filled with do not fit: a mistake in the program, or a picture of a wrong size.
+    #[error("cannot make the report: {0}")]
+    Report(#[from] report::TemplateError),
     #[error("{0}")]
     Usage(String),
 }
