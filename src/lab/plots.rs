@@ -16,9 +16,10 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 use thiserror::Error;
 
+use super::axis::{Axis, Unit, share};
 use crate::ood::metrics::{self, MetricsError};
 use canvas::{Canvas, Chart, Point};
-use frame::{Axis, BELOW_PANEL, Frame, GRAY, LegendEntry, MARGIN, Mark, Unit};
+use frame::{BELOW_PANEL, Frame, GRAY, LegendEntry, MARGIN, Mark};
 
 pub use histogram::{score_bins, score_histogram};
 
@@ -77,7 +78,7 @@ pub fn roc<L: AsRef<str>>(path: &Path, title: &str, curves: &[LabelledRoc<L>]) -
     let curves = curves
         .iter()
         .map(|(label, points, auroc)| {
-            let text = format!("{} (AUROC {})", label.as_ref(), share(*auroc));
+            let text = format!("{} (AUROC {})", label.as_ref(), share(*auroc, 4));
             (text, thinned(points, MAX_CURVE_POINTS))
         })
         .collect();
@@ -277,16 +278,5 @@ impl Chart for TrainingChart<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A share to four decimals, never rounded up to 1 nor down to 0.
-fn share(value: f64) -> String {
-    if value < 1.0 && value > 0.99995 {
-        "> 0.9999".to_owned()
-    } else if value > 0.0 && value < 0.00005 {
-        "< 0.0001".to_owned()
-    } else {
-        format!("{value:.4}")
     }
 }

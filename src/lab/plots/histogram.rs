@@ -6,8 +6,8 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 
 use super::canvas::{self, Align, Canvas, Chart, Point};
-use super::frame::{self, Axis, BELOW_PANEL, Frame, LegendEntry, MARGIN, Mark, Unit};
-use super::{LINE, PlotError, metrics, share};
+use super::frame::{self, BELOW_PANEL, Frame, LegendEntry, MARGIN, Mark};
+use super::{Axis, LINE, PlotError, Unit, metrics, share};
 
 /// Odd, so that a set of equal scores, centred on the axis, is one bar in the middle.
 const BINS: usize = 61;
@@ -51,7 +51,7 @@ pub fn score_histogram<T: Copy + Into<f64>>(
     let beyond = sets.iter().flatten().filter(|&&score| score < range.0 || score > range.1).count();
     let chart = Histogram {
         title,
-        subtitle: format!("AUROC {}", share(auroc)),
+        subtitle: format!("AUROC {}", share(auroc, 4)),
         x_label: if beyond == 0 {
             x_label.to_owned()
         } else {
@@ -59,7 +59,7 @@ pub fn score_histogram<T: Copy + Into<f64>>(
             format!("{x_label} (outermost bins include the {percent:.1} % beyond the axis)")
         },
         names: [(id_name, sets[0].len()), (ood_name, sets[1].len())]
-            .map(|(name, n)| format!("{name} ({} images)", frame::thousands(&n.to_string()))),
+            .map(|(name, n)| format!("{name} ({} images)", crate::lab::axis::thousands(&n.to_string()))),
         range,
         shares: sets.map(|scores| {
             counted(&scores, range).into_iter().map(|count| f64::from(count) / scores.len() as f64).collect()
