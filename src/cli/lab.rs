@@ -204,6 +204,11 @@ fn headlines(result: &LabResult) {
 }
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+    if let Some(folder) = &args.report_only {
+        headlines(&run::report_again(folder)?);
+        output::say(&format!("report: {}", folder.join(run::REPORT).display()));
+        return Ok(());
+    }
     let gpu = super::open_gpu(adapter, false)?;
     let begun = Instant::now();
     let mut display = Display::new();
@@ -213,5 +218,6 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let result = outcome?;
     headlines(&result);
     output::say(&format!("done in {}", output::duration(begun.elapsed().as_secs_f64())));
+    output::say(&format!("report: {}", args.out.join(run::REPORT).display()));
     Ok(())
 }

@@ -15,9 +15,11 @@ use std::path::Path;
 
 use crate::attack::Convention;
 use crate::data::{self, DataSet, Images, SIZE};
+use crate::files;
 use crate::gpu::Gpu;
 
 use super::LabError;
+use super::report;
 use super::results::{Autoencoder, Classifier, LabResult, Picture, Variant};
 use super::train::write_json;
 
@@ -28,6 +30,13 @@ use stage::{Stages, fingerprint};
 
 /// The weights that are judged: those after the last epoch, so that no choice by the test set flatters them.
 const WEIGHTS: &str = "last.safetensors";
+
+/// What a run is about, and what people read.
+const RESULT: &str = "result.json";
+pub const REPORT: &str = "report.html";
+
+/// A result is far smaller.
+const MAX_RESULT: u64 = 1 << 30;
 
 /// Pictures of each set that the report begins with.
 const SAMPLES: usize = 10;
@@ -62,7 +71,7 @@ impl Material {
     }
 }
 
-/// Runs the lab in the folder `out` and leaves `result.json` there. With `fresh`, nothing is taken from earlier runs.
+/// Runs the lab in the folder `out` and leaves `result.json` and `report.html` there. With `fresh`, nothing is taken from earlier runs.
 pub fn run(
     gpu: &Gpu,
     recipe: &Recipe,
@@ -153,6 +162,17 @@ pub fn run(
         seconds: done.iter().map(|stage| stage.seconds).sum(),
         stages: done,
     };
-    write_json(&out.join("result.json"), &result)?;
+    write_json(&out.join(RESULT), &result)?;
+    report::write(&result, &out.join(REPORT))?;
+    Ok(result)
+}
+
+/// Writes the report of a finished run again, from its `result.json`.
+pub fn report_again(out: &Path) -> Result<LabResult, LabError> {
+    let path = out.join(RESULT);
+    let bytes = files::read(&path, MAX_RESULT)?;
+    let result = serde_json::from_slice(&bytes)
+        .map_err(|error| LabError::Usage(format!("{} is not the result of a lab: {error}", path.display())))?;
+    report::write(&result, &out.join(REPORT))?;
     Ok(result)
 }
