@@ -101,6 +101,11 @@ impl Batch<'_> {
         &self.logits
     }
 
+    /// The clean pixels, picture after picture.
+    pub fn pixels(&self) -> &[f32] {
+        &self.clean
+    }
+
     /// How many classes the model tells apart.
     pub fn classes(&self) -> usize {
         self.classes

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Parsing, printing, progress bars and exit codes live here only.
 
+mod attack;
 mod data;
 mod eval;
 mod info;
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   shadegrad train --model lenet --data shapes --epochs 6 --out out/lenet
   shadegrad eval --weights out/lenet/best.safetensors --data shapes
+  shadegrad attack --weights out/lenet/best.safetensors --eps 1/255,2/255,4/255,8/255
   shadegrad ood --weights out/lenet/best.safetensors --ood fake --out out/ood
   shadegrad train --model lenet --data path/to/cifar-10-batches-bin --epochs 15
 
@@ -48,6 +50,8 @@ enum Command {
     Train(train::Args),
     /// Measure trained weights on a test set
     Eval(eval::Args),
+    /// Attack trained weights through the gradient by the pixels (FGSM, PGD); leaves results and pictures in a folder
+    Attack(attack::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
     /// Run every exercise of the lab from nothing; leaves one report with all figures in a folder
@@ -89,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::Info(args) => info::run(&args, adapter),
         Command::Train(args) => train::run(&args, adapter),
         Command::Eval(args) => eval::run(&args, adapter),
+        Command::Attack(args) => attack::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
         Command::Lab(args) => lab::run(&args, adapter),
         Command::Data(args) => data::run(&args),

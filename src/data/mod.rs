@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::files::FileError;
 
 pub use cifar10::write as write_cifar10;
-pub use folder::read_flat as read_pictures;
+pub use folder::{picture as read_picture, read_flat as read_pictures};
 pub use noise::{constant_colours, fake_data, uniform_noise};
 
 /// Channels, height and width of every picture.

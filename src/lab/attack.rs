@@ -1,8 +1,11 @@
 //! Attacks on whole test sets: how often they succeed, at which epsilon, towards which class, and some of the victims.
 
+mod kind;
+mod picture;
+mod single;
 mod victims;
 
-use crate::attack::{self, Attacker, Batch, Convention, Pgd, Target};
+use crate::attack::{self, Attacker, Batch, Convention, Method, Pgd, Target};
 use crate::data::Images;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::Network;
@@ -11,7 +14,10 @@ use super::LabError;
 use super::evaluate::{BATCH, Resident, predictions};
 use super::results::{Attacks, ByEps, Variant};
 
-pub use victims::{Portrait, portraits};
+pub use kind::{Kind, Notes, Settings};
+pub use picture::{OnePicture, PictureAtEps, one_picture};
+pub use single::{AtEps, Outcome, run};
+pub use victims::Portrait;
 
 /// What the lab wants to know of one model under attack. Epsilon is in the convention's units, on [0, 1].
 #[derive(Clone, Debug)]
@@ -135,6 +141,21 @@ pub(super) fn each_batch(
     Ok(())
 }
 
+/// Notes the first picture of each class that is classified correctly; which of this batch those are.
+fn note_first(first_correct: &mut [Option<usize>], place: &Place<'_>) -> Vec<usize> {
+    let mut fresh = Vec::new();
+    for (number, (&label, &predicted)) in place.labels.iter().zip(&place.predicted).enumerate() {
+        let label = usize::from(label);
+        if predicted == label
+            && let Some(slot @ None) = first_correct.get_mut(label)
+        {
+            *slot = Some(place.first + number);
+            fresh.push(number);
+        }
+    }
+    fresh
+}
+
 /// Attacks a classifier with everything in the plan. `seen` is told how much of the work is done, and of how much.
 ///
 /// The epsilons in the result are in pixel units whatever the convention: the lab's 2/255 is found at 1/255.
@@ -164,17 +185,10 @@ pub fn attacks(
     };
     let nothing = vec![Tally::default(); plan.eps.len()];
     let (mut untargeted, mut targeted, mut by_pgd) = (nothing.clone(), nothing.clone(), nothing);
-    let mut first_correct: Vec<Option<usize>> = vec![None; classes];
+    let mut first_correct = vec![None; classes];
 
     each_batch(gpu, &attacker, images, &data, usize::MAX, |place| {
-        for (number, (&label, &predicted)) in place.labels.iter().zip(&place.predicted).enumerate() {
-            let slot = first_correct.get_mut(usize::from(label));
-            if let Some(slot @ None) = slot
-                && predicted == usize::from(label)
-            {
-                *slot = Some(place.first + number);
-            }
-        }
+        note_first(&mut first_correct, place);
         for (target, tallies) in [(Target::Untargeted, &mut untargeted), (Target::Next, &mut targeted)] {
             let (wanted, aim) = (place.batch.wanted(target)?, place.batch.aim(target)?);
             let gradient = place.batch.gradient(&aim)?;
@@ -197,7 +211,8 @@ pub fn attacks(
             Ok(())
         })?;
     }
-    let targets = table(gpu, network, &attacker, (images, &data), (classes, plan), &mut report)?;
+    let shown = (Method::Fgsm, plan.shown_eps, classes);
+    let targets = table(gpu, network, &attacker, (images, &data, plan.table_images), shown, &mut report)?;
     let chosen: Vec<usize> = first_correct.into_iter().flatten().take(plan.victims).collect();
     let victims = victims::victims(gpu, network, &attacker, images, &chosen, plan)?;
     attacker.finish()?;
@@ -221,25 +236,28 @@ pub fn attacks(
     })
 }
 
-/// FGSM at the shown epsilon towards every class: row: label, column: target, share of the correctly classified
+/// An attack at one epsilon towards every class: row: label, column: target, share of the correctly classified
 /// pictures of that label that become the target. Nothing on the diagonal, nor in the row of a label that has none.
 fn table(
     gpu: &Gpu,
     network: &Network,
     attacker: &Attacker<'_>,
-    (images, data): (&Images, &Resident),
-    (classes, plan): (usize, &Plan),
+    (images, data, limit): (&Images, &Resident, usize),
+    (method, eps, classes): (Method, f64, usize),
     report: &mut impl FnMut(usize),
 ) -> Result<Vec<Vec<Option<f64>>>, LabError> {
-    let mut counts = vec![vec![[0usize; 2]; classes]; classes];
-    each_batch(gpu, attacker, images, data, plan.table_images, |place| {
-        for target in 0..classes {
-            let moved = place.batch.attack(attack::Method::Fgsm, Target::Class(target), plan.shown_eps)?;
+    // Column by column, as the attacks come: hits, and pictures that could be hit.
+    let mut columns = vec![vec![[0usize; 2]; classes]; classes];
+    each_batch(gpu, attacker, images, data, limit, |place| {
+        for (target, column) in columns.iter_mut().enumerate() {
+            let moved = place.batch.attack(method, Target::Class(target), eps)?;
             let after = place.after(gpu, network, &moved)?;
             for ((&label, &before), &after) in place.labels.iter().zip(&place.predicted).zip(&after) {
                 let label = usize::from(label);
-                if before == label && label < classes && label != target {
-                    let [hit, all] = &mut counts[label][target];
+                if before == label
+                    && label != target
+                    && let Some([hit, all]) = column.get_mut(label)
+                {
                     *hit += usize::from(after == target);
                     *all += 1;
                 }
@@ -249,5 +267,6 @@ fn table(
         Ok(())
     })?;
     let cell = |[hit, all]: [usize; 2]| (all > 0).then(|| share(hit, all));
-    Ok(counts.into_iter().map(|row| row.into_iter().map(cell).collect()).collect())
+    let row = |label: usize| columns.iter().map(|column| cell(column[label])).collect();
+    Ok((0..classes).map(row).collect())
 }

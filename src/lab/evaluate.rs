@@ -41,10 +41,14 @@ impl Resident {
     }
 }
 
-/// The class of the largest logit (the first of equals) of each row.
+/// Where the largest value stands (the first of equals): the class that a row of logits predicts.
+pub fn argmax(row: &[f32]) -> usize {
+    row.iter().enumerate().fold(0, |best, (class, &value)| if value > row[best] { class } else { best })
+}
+
+/// The class that each row of logits predicts.
 pub fn predictions(logits: &[f32], classes: usize) -> Vec<usize> {
-    let largest = |row: &[f32]| (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
-    logits.chunks_exact(classes).map(largest).collect()
+    logits.chunks_exact(classes).map(argmax).collect()
 }
 
 /// What a network makes of a set.
@@ -115,9 +119,8 @@ pub fn quality(gpu: &Gpu, network: &Network, data: &Resident, seen: impl FnMut(u
         Outputs::Logits(logits) => {
             let classes = logits.len() / data.count();
             let (mut hits, mut loss) = (0usize, 0.0);
-            let predicted = predictions(&logits, classes);
-            for ((row, &label), predicted) in logits.chunks_exact(classes).zip(&data.labels).zip(predicted) {
-                hits += usize::from(predicted == usize::from(label));
+            for (row, &label) in logits.chunks_exact(classes).zip(&data.labels) {
+                hits += usize::from(argmax(row) == usize::from(label));
                 loss += crate::ood::scores::energy(row, 1.0) - f64::from(row[usize::from(label)]);
             }
             let count = data.count() as f64;

@@ -2,12 +2,12 @@
 
 use crate::attack::{self, Attacker, Method, Target};
 use crate::data::{Images, SIZE};
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::Gpu;
 use crate::nn::Network;
 use crate::ood::scores;
 
 use super::super::LabError;
-use super::super::evaluate::{Resident, predictions};
+use super::super::evaluate::{Resident, argmax};
 use super::super::results::{Picture, Victim};
 use super::Plan;
 
@@ -33,40 +33,19 @@ fn bytes(pixels: &[f32]) -> Vec<u8> {
     pixels.iter().map(|pixel| (255.0 * pixel).round() as u8).collect()
 }
 
-/// What the model says of pictures `moved` [N, 3, 32, 32], which an attack of `eps` (pixel units) made from `clean`,
-/// of which it says `logits`.
-pub fn portraits(
-    gpu: &Gpu,
-    network: &Network,
-    (clean, logits): (&Tensor, &[f32]),
-    moved: &Tensor,
-    eps: f64,
-) -> Result<Vec<Portrait>, LabError> {
-    let count = clean.dims()[0];
-    let classes = logits.len() / count;
-    let after = attack::logits(gpu, network, moved)?;
-    let says = |logits: &[f32]| -> Vec<(usize, f64)> {
-        let sure = logits.chunks_exact(classes).map(scores::max_softmax);
-        predictions(logits, classes).into_iter().zip(sure).collect()
-    };
-    let (before, after) = (says(logits), says(&after));
-    let (clean, moved) = (gpu.read(clean)?, gpu.read(moved)?);
+/// One picture (pixels in [0, 1]) that an attack of `eps` (pixel units) moved, and the model's logits of both.
+pub(super) fn portrait(pixels: [&[f32]; 2], logits: [&[f32]; 2], eps: f64) -> Portrait {
+    let [clean, moved] = pixels;
     let factor = factor(eps);
-    let pairs = clean.chunks_exact(SIZE).zip(moved.chunks_exact(SIZE)).zip(before.into_iter().zip(after));
-    Ok(pairs
-        .map(|((clean, moved), (before, after))| {
-            let shade = |(a, b): (&f32, &f32)| 128.0 + factor * 255.0 * (f64::from(*b) - f64::from(*a));
-            // A float becomes the nearest byte that there is.
-            let perturbation = clean.iter().zip(moved).map(|pair| shade(pair).round() as u8).collect();
-            Portrait {
-                clean: Picture(bytes(clean)),
-                perturbation: Picture(perturbation),
-                factor,
-                adversarial: Picture(bytes(moved)),
-                predicted: [before, after],
-            }
-        })
-        .collect())
+    let shade = |(a, b): (&f32, &f32)| 128.0 + factor * 255.0 * (f64::from(*b) - f64::from(*a));
+    Portrait {
+        clean: Picture(bytes(clean)),
+        // A float becomes the nearest byte that there is.
+        perturbation: Picture(clean.iter().zip(moved).map(|pair| shade(pair).round() as u8).collect()),
+        factor,
+        adversarial: Picture(bytes(moved)),
+        predicted: logits.map(|row| (argmax(row), scores::max_softmax(row))),
+    }
 }
 
 /// FGSM on the chosen pictures of a set at the plan's shown epsilon, untargeted and towards the next class.
@@ -88,27 +67,32 @@ pub(super) fn victims(
     let x = Resident::new(gpu, &picked)?.pixels(gpu, 0, picked.count())?;
     let batch = attacker.batch(&x, &picked.labels, 0)?;
     let eps = plan.convention.in_pixels(plan.shown_eps);
+    let clean = gpu.read(&x)?;
     let mut victims = Vec::new();
     for target in [Target::Untargeted, Target::Next] {
         let wanted = batch.wanted(target)?;
         let moved = batch.attack(Method::Fgsm, target, plan.shown_eps)?;
-        let portraits = portraits(gpu, network, (&x, batch.logits()), &moved, eps)?;
-        for (((portrait, &index), &label), wanted) in portraits.into_iter().zip(chosen).zip(&picked.labels).zip(wanted)
-        {
-            let [clean, adversarial] = portrait.predicted;
+        let after = attack::logits(gpu, network, &moved)?;
+        let moved = gpu.read(&moved)?;
+        for (number, (&index, wanted)) in chosen.iter().zip(wanted).enumerate() {
+            let pixels = [&clean, &moved].map(|all| &all[number * SIZE..(number + 1) * SIZE]);
+            let classes = batch.classes();
+            let logits = [batch.logits(), &after].map(|all| &all[number * classes..(number + 1) * classes]);
+            let portrait = portrait(pixels, logits, eps);
+            let [before, after] = portrait.predicted;
             victims.push(Victim {
                 index,
-                label: usize::from(label),
+                label: usize::from(picked.labels[number]),
                 eps,
                 target: (target != Target::Untargeted).then_some(wanted),
                 clean: portrait.clean,
                 perturbation: portrait.perturbation,
                 factor: portrait.factor,
                 adversarial: portrait.adversarial,
-                predicted_clean: clean.0,
-                confidence_clean: clean.1,
-                predicted_adversarial: adversarial.0,
-                confidence_adversarial: adversarial.1,
+                predicted_clean: before.0,
+                confidence_clean: before.1,
+                predicted_adversarial: after.0,
+                confidence_adversarial: after.1,
             });
         }
     }
