@@ -94,7 +94,7 @@ const LENGTH: u64 = 10_000;
 impl Display {
     fn new() -> Self {
         let bar = ProgressBar::new(LENGTH);
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {prefix} {wide_msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:20} {wide_msg}") {
             bar.set_style(style);
         }
         Self {
@@ -120,13 +120,18 @@ impl Display {
         let seconds = self.seconds + begun.elapsed().as_secs_f64();
         // What has been done tells how long the rest takes; nothing can be said before something has been.
         let left = if worked > 0.0 {
-            format!("about {} left", output::duration(seconds / worked * (self.total - over)))
+            let seconds = (seconds / worked * (self.total - over)).ceil();
+            if seconds < 60.0 {
+                format!("{seconds:.0} s left")
+            } else {
+                format!("{:.0} min left", (seconds / 60.0).ceil())
+            }
         } else {
-            "time left not known yet".to_owned()
+            "time left unknown".to_owned()
         };
         self.bar.set_position((over / self.total * LENGTH as f64) as u64);
-        self.bar.set_prefix(format!("stage {}/{}, {left}:", self.finished + 1, self.stages));
-        self.bar.set_message(if what.is_empty() { title.clone() } else { format!("{title} ({what})") });
+        let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
+        self.bar.set_message(format!("{}/{}, {left}: {title}{what}", self.finished + 1, self.stages));
     }
 }
 
@@ -192,6 +197,16 @@ fn headlines(result: &LabResult) {
             of(&|one| auroc(&one.detection, "max_logit")),
         );
         output::say(&line);
+    }
+    let eps = plan.shown_eps;
+    for attacked in &result.attacks {
+        if let Some(at) = attacked.by_eps.iter().find(|at| (at.eps * 255.0 - eps).abs() < 1e-6) {
+            let pgd = at.pgd_accuracy.map_or(String::new(), |accuracy| format!(", under PGD {accuracy:.3}"));
+            output::say(&format!(
+                "  {:<10} accuracy under FGSM at {eps}/255: {:.3}{pgd} (clean {:.3})",
+                attacked.variant.name, at.accuracy, attacked.clean_accuracy
+            ));
+        }
     }
     for (name, autoencoder) in
         [("", Some(&result.autoencoder)), (" as the lab did", result.autoencoder_compat.as_ref())]

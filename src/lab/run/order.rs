@@ -19,6 +19,12 @@ fn cost(model: &str) -> (f64, f64) {
     COST.iter().find(|(name, ..)| *name == model).map_or((1.0, 0.3), |&(_, step, forward)| (step, forward))
 }
 
+/// A word of a command line, in quotes where a shell would take it apart.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:,@%".contains(letter);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// What is to be done, on which pictures, with results where.
 pub struct Order<'a> {
     pub recipe: &'a Recipe,
@@ -32,12 +38,9 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
-    fn count(&self, images: usize) -> f64 {
-        images as f64
-    }
-
-    fn file(&self, stage: &str, file: &str) -> String {
-        format!("{}/{}", self.out, Stages::place(stage, file))
+    /// The weights that a training stage leaves, as a word of a command line.
+    fn weights(&self, trained: &str) -> String {
+        quoted(&format!("{}/{}", self.out, Stages::place(trained, WEIGHTS)))
     }
 
     /// The key of a stage that uses the pictures.
@@ -49,27 +52,23 @@ impl Order<'_> {
 
     fn train_command(&self, model: &str, epochs: u32, rate: f64, seed: u64, more: &str, stage: &str) -> Option<String> {
         let plan = &self.recipe.plan;
-        let (data, batch, out) = (&plan.data, plan.batch, format!("{}/stages/{stage}", self.out));
+        let (data, batch) = (quoted(&plan.data), plan.batch);
         (self.whole == [true, true]).then(|| {
             format!(
                 "shadegrad train --model {model} --data {data} --epochs {epochs} --batch {batch} --lr {rate}{more} \
-                 --seed {seed} --out {out}"
+                 --seed {seed} --out out/{stage}"
             )
         })
     }
 
-    /// FakeData begins at the same picture there.
+    /// `ood` takes as many of FakeData as of the test set, and begins with the same picture.
     fn score_command(&self, trained: &str, stage: &str) -> Option<String> {
         let plan = &self.recipe.plan;
         let count = self.data.test.count();
         (count == plan.ood_images).then(|| {
             let limit = if self.whole[1] { String::new() } else { format!(" --count {count}") };
-            format!(
-                "shadegrad ood --weights {} --data {} --ood fake{limit} --out {}/stages/{stage}",
-                self.file(trained, WEIGHTS),
-                plan.data,
-                self.out
-            )
+            let (weights, data) = (self.weights(trained), quoted(&plan.data));
+            format!("shadegrad ood --weights {weights} --data {data} --ood fake{limit} --out out/{stage}")
         })
     }
 
@@ -81,10 +80,10 @@ impl Order<'_> {
         let (step, forward) = cost(&plan.model);
         // An attack is a pass forward and most of one backward, and then there are two batches to learn from.
         let step = if robust { 3.0 * step } else { step };
-        let judged = self.count(self.data.test.count() + 2 * plan.curve_images);
+        let judged = (self.data.test.count() + 2 * plan.curve_images) as f64;
         let how = if robust { format!(", with FGSM at {}/255", variant.eps) } else { String::new() };
         let more = if robust {
-            format!(" --adversarial fgsm --eps {}/255 --ratio {ratio}", variant.eps)
+            format!(" --adv fgsm --adv-eps {}/255 --adv-ratio {ratio}", variant.eps)
         } else {
             String::new()
         };
@@ -104,7 +103,7 @@ impl Order<'_> {
                     "curve_images": plan.curve_images,
                 }),
             ),
-            weight: f64::from(plan.epochs) * (self.count(self.data.train.count()) * step + judged * forward),
+            weight: f64::from(plan.epochs) * (self.data.train.count() as f64 * step + judged * forward),
             name,
         }
     }
@@ -116,7 +115,7 @@ impl Order<'_> {
             title: format!("Score {} {}, seed {seed}, against FakeData", plan.model, variant.name),
             command: self.score_command(&self.train(variant, seed).name, &name),
             key: self.key("score a classifier", json!({ "ood_images": plan.ood_images })),
-            weight: self.count(self.data.test.count() + plan.ood_images) * cost(&plan.model).1,
+            weight: (self.data.test.count() + plan.ood_images) as f64 * cost(&plan.model).1,
             name,
         }
     }
@@ -132,7 +131,7 @@ impl Order<'_> {
         let (model, rate) = self.autoencoder(compat);
         let name = format!("train-{model}");
         let (step, forward) = cost(&model);
-        let (train, test) = (self.count(self.data.train.count()), self.count(self.data.test.count()));
+        let (train, test) = (self.data.train.count() as f64, self.data.test.count() as f64);
         let (epochs, seed) = (plan.autoencoder_epochs, plan.seeds[0]);
         Planned {
             title: format!("Train {model} on {}{}", plan.data_name, if compat { ", as the lab did" } else { "" }),
@@ -154,7 +153,7 @@ impl Order<'_> {
             title: format!("Score {model} against FakeData"),
             command: self.score_command(&format!("train-{model}"), &name),
             key: self.key("score an autoencoder", json!({ "ood_images": plan.ood_images })),
-            weight: self.count(self.data.test.count() + plan.ood_images) * cost(&model).1,
+            weight: (self.data.test.count() + plan.ood_images) as f64 * cost(&model).1,
             name,
         }
     }
