@@ -155,7 +155,7 @@ impl Batch<'_> {
     /// Projected gradient descent in the ball of `eps`, in the run's convention.
     pub fn pgd(&self, aim: &Aim, eps: f64, settings: super::Pgd) -> Result<Tensor> {
         let Attacker { gpu, network, convention, seed, .. } = *self.attacker;
-        let step = pixels("the step size", convention, settings.step_size.unwrap_or(eps / 4.0))?;
+        let step = pixels("the step size", convention, settings.step_in(eps))?;
         let eps = pixels("eps", convention, eps)?;
         let start = Source { seed, purpose: Purpose::Noise, launch: self.first as u32 };
         let moved = pgd(gpu, &self.x, settings, (eps, step, aim.direction), start, |at| {

@@ -65,16 +65,23 @@ pub enum Target {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pgd {
     pub steps: u32,
-    /// Length of a step in pixel units; without one, a quarter of epsilon.
+    /// Length of a step in pixel units; without one, 2.5 eps / steps: far enough to cross the ball from any start
+    /// (Madry et al. 2018), and a quarter of epsilon for ten steps.
     pub step_size: Option<f64>,
     /// Begin anywhere in the ball rather than at the picture (without it this is BIM: Kurakin et al. 2017).
     pub random_start: bool,
 }
 
 impl Pgd {
-    /// So many steps of a quarter of epsilon from a random start.
+    /// So many steps of the usual length from a random start.
     pub fn new(steps: u32) -> Self {
         Self { steps, step_size: None, random_start: true }
+    }
+
+    /// The length of a step in a ball of `eps`, in the units of `eps`.
+    pub fn step_in(&self, eps: f64) -> f64 {
+        // Nothing lies further than 1 away.
+        self.step_size.unwrap_or((2.5 * eps / f64::from(self.steps.max(1))).min(1.0))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::lab::attack::{self, Notes, OnePicture, Outcome, Settings};
 use crate::models;
 use crate::nn::Network;
 
-use super::{Subject, output};
+use super::{Subject, length, output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Method {
@@ -39,7 +39,7 @@ pub struct Args {
     /// Steps of PGD [default: 10]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     steps: Option<u32>,
-    /// Length of a step of PGD, as --eps [default: a quarter of eps]
+    /// Length of a step of PGD, as --eps [default: 2.5 eps / steps]
     #[arg(long, value_parser = length, allow_hyphen_values = true)]
     step_size: Option<f64>,
     /// Begin PGD at the picture itself (BIM) rather than anywhere in the ball
@@ -73,18 +73,6 @@ pub struct Args {
     /// Print result.json instead of a table
     #[arg(long)]
     json: bool,
-}
-
-/// A length in pixel units: `k/255`, or a decimal.
-fn length(text: &str) -> Result<f64, String> {
-    let number = |text: &str| text.trim().parse::<f64>().ok();
-    let value = match text.split_once('/') {
-        Some((part, whole)) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
-        None => number(text),
-    };
-    value
-        .filter(|value| (0.0..=1.0).contains(value))
-        .ok_or_else(|| "a number from 0 to 1 is needed, such as 8/255 or 0.03".to_owned())
 }
 
 /// A class by its name or its number.

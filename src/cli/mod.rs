@@ -27,6 +27,7 @@ Examples:
   shadegrad attack --weights out/lenet/best.safetensors --eps 1/255,2/255,4/255,8/255
   shadegrad ood --weights out/lenet/best.safetensors --ood fake --out out/ood
   shadegrad train --model lenet --data path/to/cifar-10-batches-bin --epochs 15
+  shadegrad train --model lenet --adv fgsm --adv-eps 2/255 --out out/robust
 
 Exit code: 0 for success, 1 when something went wrong, 2 when the command line makes no sense.";
 
@@ -133,6 +134,18 @@ fn silence_mesa() {
         // SAFETY: the program has just begun and has no second thread that could read the environment.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
+}
+
+/// A length in pixel units: `k/255`, or a decimal.
+fn length(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let value = match text.split_once('/') {
+        Some((part, whole)) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
+        None => number(text),
+    };
+    value
+        .filter(|value| (0.0..=1.0).contains(value))
+        .ok_or_else(|| "a number from 0 to 1 is needed, such as 8/255 or 0.03".to_owned())
 }
 
 /// Opens the device and names it: every command's first line.

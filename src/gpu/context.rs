@@ -254,6 +254,17 @@ impl Gpu {
         Ok(())
     }
 
+    /// The words, `times` over.
+    pub fn repeated_words(&self, words: &Words, times: usize) -> Result<Words> {
+        let all = self.empty_words(words.count() * times)?;
+        let (from, to) = (words.span(), all.span());
+        for start in (0..times as u64).map(|time| to.offset + time * from.bytes) {
+            let target = (&to.storage.buffer, start);
+            self.0.stream.borrow_mut().copy((&from.storage.buffer, from.offset), target, from.bytes);
+        }
+        Ok(all)
+    }
+
     /// Sends collected work to the device without waiting for it.
     pub fn flush(&self) -> Result<()> {
         let outcome = self.0.stream.borrow_mut().submit(&self.0.device, &self.0.queue);

@@ -141,6 +141,25 @@ pub(super) fn each_batch(
     Ok(())
 }
 
+/// Accuracy under one untargeted attack at `eps` (pixel units) on the first `limit` pictures of a set.
+pub(super) fn accuracy_under(
+    gpu: &Gpu,
+    network: &Network,
+    (images, data, limit): (&Images, &Resident, usize),
+    (method, eps, seed): (Method, f64, u64),
+) -> Result<f64, LabError> {
+    let attacker = Attacker::new(gpu, network, Convention::Pixels, seed)?;
+    let mut tally = Tally::default();
+    each_batch(gpu, &attacker, images, data, limit, |place| {
+        let moved = place.batch.attack(method, Target::Untargeted, eps)?;
+        let wanted = place.batch.wanted(Target::Untargeted)?;
+        tally.add(place.labels, &wanted, [&place.predicted, &place.after(gpu, network, &moved)?]);
+        Ok(())
+    })?;
+    attacker.finish()?;
+    Ok(tally.accuracy())
+}
+
 /// Notes the first picture of each class that is classified correctly; which of this batch those are.
 fn note_first(first_correct: &mut [Option<usize>], place: &Place<'_>) -> Vec<usize> {
     let mut fresh = Vec::new();

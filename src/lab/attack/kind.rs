@@ -40,7 +40,7 @@ pub struct Kind {
     pub method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u32>,
-    /// In the convention's units; none: a quarter of epsilon.
+    /// In the convention's units; none: 2.5 eps / steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_size: Option<f64>,
     /// `untargeted`, `next`, `least-likely` or the name of a class.

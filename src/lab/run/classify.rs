@@ -11,7 +11,7 @@ use crate::lab::LabError;
 use crate::lab::detect::{self, Scored};
 use crate::lab::evaluate::{self, Outputs, Resident};
 use crate::lab::results::{Detection, EpochFacts, LogitPair, Plan, Variant};
-use crate::lab::train::{self, Epoch, Settings, Watch};
+use crate::lab::train::{self, Adversarial, Epoch, Settings, Watch};
 use crate::models;
 use crate::nn::{Network, OptimizerKind, Schedule};
 use crate::ood::metrics;
@@ -52,6 +52,7 @@ pub fn settings(plan: &Plan, model: &str, epochs: u32, rate: f64, seed: u64) -> 
         shift: 0,
         early_stop: None,
         steps: None,
+        adversarial: None,
     }
 }
 
@@ -104,9 +105,9 @@ impl Watch for Follower<'_> {
             train_loss: epoch.train_loss,
             test_accuracy: epoch.quality.test_accuracy.unwrap_or(f64::NAN),
             auroc: scores.map(|(name, value)| (name.to_owned(), value)).collect(),
-            fgsm_accuracy: None,
-            pgd_accuracy: None,
-            alarm: false,
+            fgsm_accuracy: epoch.robustness.fgsm_accuracy,
+            pgd_accuracy: epoch.robustness.pgd_accuracy,
+            alarm: epoch.robustness.alarm.unwrap_or(false),
         });
     }
 }
@@ -120,7 +121,9 @@ pub fn train(
     noise: &Images,
     command: &[String],
 ) -> Result<Trained, LabError> {
-    let settings = settings(plan, &plan.model, plan.epochs, plan.rate, seed);
+    let adversarial =
+        (variant.eps > 0.0).then_some(Adversarial { eps: variant.eps / 255.0, ratio: plan.adversarial_ratio });
+    let settings = Settings { adversarial, ..settings(plan, &plan.model, plan.epochs, plan.rate, seed) };
     let sets = [&data.test, noise].map(|images| Resident::new(desk.gpu, &images.clone().truncated(plan.curve_images)));
     let [id, ood] = sets;
     let mut follower = Follower::new(desk.progress, plan.epochs, Some([id?, ood?]));
