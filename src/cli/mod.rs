@@ -4,6 +4,7 @@ mod attack;
 mod data;
 mod eval;
 mod info;
+mod lab;
 mod ood;
 mod output;
 mod profile;
@@ -57,6 +58,8 @@ enum Command {
     Attack(attack::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
+    /// Run every exercise of the lab from nothing; leaves one report with all figures in a folder
+    Lab(lab::Args),
     /// Download CIFAR-10, check a copy of it, or write the built-in 'shapes' in its layout
     Data(data::Args),
 }
@@ -98,6 +101,7 @@ pub fn run() -> ExitCode {
         Command::Eval(args) => eval::run(&args, adapter),
         Command::Attack(args) => attack::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
+        Command::Lab(args) => lab::run(&args, adapter),
         Command::Data(args) => data::run(&args),
     };
     match outcome {

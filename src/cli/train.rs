@@ -42,7 +42,7 @@ enum Attack {
 
 #[derive(Debug, clap::Args, Serialize)]
 pub struct Args {
-    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders)
+    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
     #[arg(long, default_value = "lenet")]
     model: String,
     /// 'shapes' (built in), 'cifar10' (downloaded), a folder with its binary files, or one with train/CLASS and test/CLASS

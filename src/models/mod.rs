@@ -8,7 +8,7 @@ use crate::ops::activation::Activation;
 use crate::ops::conv2d::Window;
 
 /// The names that `--model` takes.
-pub const NAMES: [&str; 4] = ["lenet", "lab", "ae3", "ae4"];
+pub const NAMES: [&str; 6] = ["lenet", "lab", "ae3", "ae4", "ae3-lab", "ae4-lab"];
 
 /// A name that is no model's, or weights that fit none.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,8 @@ pub fn architecture(name: &str) -> Result<Architecture, ModelError> {
         "lab" => (Task::Classify, lab()),
         "ae3" => (Task::Reconstruct, autoencoder(&[3, 12, 24, 48])),
         "ae4" => (Task::Reconstruct, autoencoder(&[3, 12, 24, 48, 96])),
+        "ae3-lab" => (Task::Reconstruct, as_the_lab_has_it(autoencoder(&[3, 12, 24, 48]))),
+        "ae4-lab" => (Task::Reconstruct, as_the_lab_has_it(autoencoder(&[3, 12, 24, 48, 96]))),
         _ => return Err(ModelError::Unknown { name: name.to_owned() }),
     };
     Ok(Architecture { name: name.to_owned(), task, input: [3, 32, 32], layers })
@@ -110,6 +112,13 @@ fn autoencoder(channels: &[usize]) -> Vec<Layer> {
     layers
 }
 
+/// The lab's own autoencoder saw pixels brought to [-1, 1] and was to redraw those, while its sigmoid reaches
+/// nothing below 0: it cannot redraw what is darker than middle grey. Kept to compare with the lab's figures.
+fn as_the_lab_has_it(mut layers: Vec<Layer>) -> Vec<Layer> {
+    layers.insert(0, normalize());
+    layers
+}
+
 /// The network whose weights a file holds: the model that the file names, or, for a file from PyTorch,
 /// the one whose tensors it has. With `wanted`, it must be that model's.
 pub fn from_file(gpu: &Gpu, path: &Path, wanted: Option<&str>) -> Result<Network, ModelError> {
@@ -124,7 +133,7 @@ pub fn read(path: &Path, wanted: Option<&str>) -> Result<(StateDict, Architectur
     }
     let state = StateDict::read(path)?;
     let path = || path.display().to_string();
-    let found = state.model().map(str::to_owned).or_else(|| recognise(&state));
+    let found = state.model().map(str::to_owned).or_else(|| recognise(&state, wanted));
     let name = match (wanted, found) {
         (_, Some(name)) if !NAMES.contains(&name.as_str()) => {
             return Err(ModelError::UnknownNote { path: path(), name });
@@ -152,13 +161,15 @@ pub fn build(gpu: &Gpu, state: &StateDict, plan: Architecture) -> Result<Network
     Ok(network)
 }
 
-fn recognise(state: &StateDict) -> Option<String> {
+/// The model whose tensors these are: the wanted one, if it is one of several (a normalisation has no tensors),
+/// or else the first.
+fn recognise(state: &StateDict, wanted: Option<&str>) -> Option<String> {
     let found: Vec<(&str, &[usize])> = state.shapes().collect();
-    let fits = |name: &&&str| {
+    let fits = |name: &&str| {
         let Ok(plan) = architecture(name) else { return false };
         let specs: Vec<_> = plan.specs();
         specs.len() == found.len()
             && specs.iter().all(|spec| found.iter().any(|(n, shape)| *n == spec.name && *shape == spec.shape.dims()))
     };
-    NAMES.iter().find(fits).map(|name| (*name).to_owned())
+    wanted.into_iter().chain(NAMES).find(fits).map(str::to_owned)
 }

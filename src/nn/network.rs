@@ -101,6 +101,14 @@ impl Network {
         Ok(Bound(leaves.collect::<Result<_>>()?))
     }
 
+    /// What the reconstruction of `x` is compared with: `x` as the layers after a first normalisation see it.
+    pub fn target(&self, tape: &Tape, x: Var) -> Result<Var> {
+        match self.buffers.first() {
+            Some(Buffer::Normalize { factor, offset, zeros }) => tape.normalize(x, factor, offset, zeros),
+            _ => Ok(x),
+        }
+    }
+
     /// Runs the network on `x` [N, C, H, W].
     pub fn forward(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<Var> {
         let mut value = x;
