@@ -72,9 +72,9 @@ fn lede(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Vec<String
     let (Some(baseline), Some(&main)) = (groups.first(), scores.first()) else { return said };
     if let Some(auroc) = baseline.auroc.get(main) {
         said.push(format!(
-            "The {} classifier’s {} tells {} from {} with AUROC {}; the autoencoder’s reconstruction error does with {}.",
+            "{} of the {} classifier scores {} above {} with AUROC {}; the autoencoder’s reconstruction error with {}.",
+            capital(&score_label(main)),
             baseline.variant.name,
-            score_label(main),
             result.plan.data_name,
             result.autoencoder.detection.ood,
             auroc.text(),

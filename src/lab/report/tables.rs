@@ -31,7 +31,7 @@ pub(super) fn logits(key: &str, caption: String, classes: &[String], logits: &[f
         drawing.text(
             (NAMES - 6.0, y + row / 2.0 + 4.0),
             if at == best { "t end strong" } else { "t end" },
-            cut(&name(at), NAMES),
+            cut(&name(at), NAMES - 12.0),
         );
         drawing.rect_with_tip(
             [(x(0.0), y + 3.0), (x(value), y + row - 3.0)],
@@ -77,11 +77,11 @@ pub(super) fn targets(key: &str, caption: String, classes: &[String], table: &[V
     drawing.text((0.0, top - 6.0), "t soft", "label ↓");
     for column in 0..columns {
         let x = NAMES + cell * (column as f64 + 0.5) + 4.0;
-        drawing.turned_text((x, top - 6.0), "t", cut(&name(column), 76.0), -60.0);
+        drawing.turned_text((x, top - 6.0), "t", cut(&name(column), 72.0), -60.0);
     }
     for (row, values) in table.iter().enumerate() {
         let y = top + height * row as f64;
-        drawing.text((NAMES - 6.0, y + height / 2.0 + 4.0), "t end", cut(&name(row), NAMES - 6.0));
+        drawing.text((NAMES - 6.0, y + height / 2.0 + 4.0), "t end", cut(&name(row), NAMES - 12.0));
         for (column, value) in values.iter().enumerate() {
             let x = NAMES + cell * column as f64;
             let corners = [(x + 0.75, y + 0.75), (x + cell - 0.75, y + height - 0.75)];
