@@ -93,7 +93,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_filter("fixed", |value: f64| finite(value, || format!("{value:.4}")));
     environment.add_filter("k255", |eps: f64| finite(eps, || format!("{}/255", groups::in_255ths(eps / 255.0))));
     environment.add_filter("eps", |eps: f64| finite(eps, || format!("{}/255", groups::in_255ths(eps))));
-    environment.add_filter("plain", |value: f64| finite(value, || format!("{}", (value * 10.0).round() / 10.0)));
+    environment.add_filter("plain", |value: f64| finite(value, || format!("{}", (value * 100.0).round() / 100.0)));
     environment.add_filter("whole", |value: f64| finite(value, || thousands(&format!("{value:.0}"))));
     environment.add_filter("thousands", |count: u64| thousands(&count.to_string()));
     environment.add_filter("duration", |seconds: f64| finite(seconds, || duration(seconds)));

@@ -329,11 +329,16 @@ fn compat(result: &LabResult) -> Vec<String> {
         }
     }
     if let (Some(compat), Some(ours)) = (&result.attacks_compat, result.attacks.first()) {
-        let common = compat.by_eps.iter().rev().find_map(|at| Some((at, same_eps(ours, at.eps)?)));
+        // What the lab would call the epsilon that is shown elsewhere, or what is nearest to it.
+        let wanted = result.plan.shown_eps / 2.0;
+        let distance = |eps: f64| (in_255ths(eps) - wanted).abs();
+        let common = compat.by_eps.iter().filter_map(|at| Some((at, same_eps(ours, at.eps)?)));
+        let common = common.min_by(|a, b| distance(a.0.eps).total_cmp(&distance(b.0.eps)));
         if let Some((theirs, ours)) = common {
             said.push(format!(
-                "At ε = {} in pixels the accuracy is {} by the lab’s conventions and {} by ours.",
+                "At ε = {} in pixels ({} as the lab writes it) the accuracy is {} by the lab’s conventions and {} by ours.",
                 eps_text(theirs.eps),
+                eps_text(2.0 * theirs.eps),
                 percent(theirs.accuracy),
                 percent(ours.accuracy)
             ));
