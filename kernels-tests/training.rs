@@ -50,6 +50,7 @@ fn settings() -> Settings {
         shift: 0,
         early_stop: None,
         steps: None,
+        adversarial: None,
     }
 }
 

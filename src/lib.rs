@@ -1,10 +1,11 @@
 //! shadegrad: a GPU tensor engine written from nothing, and the laboratory that stands on it.
 //!
 //! Hand-written WGSL kernels under [`ops`] feed a small autograd tape ([`autograd`]); on it stand layers
-//! and optimisers ([`nn`]), models ([`models`]), data ([`data`]), out-of-distribution scores ([`ood`]) and the
-//! experiments ([`lab`]). [`gpu`] is the only floor that knows wgpu. A module uses only those below it:
-//! `cli` over `lab` over `ood`, `models` and `data` over `nn` over `autograd` over `ops` over `gpu`.
+//! and optimisers ([`nn`]), models ([`models`]), data ([`data`]), attacks ([`attack`]), out-of-distribution scores
+//! ([`ood`]) and the experiments ([`lab`]). [`gpu`] is the only floor that knows wgpu. A module uses only those below
+//! it: `cli` over `lab` over `attack`, `ood`, `models` and `data` over `nn` over `autograd` over `ops` over `gpu`.
 
+pub mod attack;
 pub mod autograd;
 pub mod cli;
 pub mod data;

@@ -19,7 +19,7 @@ pub enum Purpose {
     Augment = 3,
     /// Dropout masks; `item` is the launch's number.
     Dropout = 4,
-    /// Noise made on the GPU for attacks; `item` is the launch's number.
+    /// Noise made on the GPU; `item` is the launch's number, or the image's where an attack starts at random.
     Noise = 5,
     /// FakeData images; `item` is the image.
     FakeData = 6,

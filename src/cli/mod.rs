@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand. Parsing, printing, progress bars and exit codes live here only.
 
+mod attack;
 mod data;
 mod eval;
 mod info;
 mod ood;
 mod output;
+mod profile;
 mod train;
 
 use std::path::PathBuf;
@@ -22,8 +24,10 @@ const EXAMPLES: &str = "\
 Examples:
   shadegrad train --model lenet --data shapes --epochs 6 --out out/lenet
   shadegrad eval --weights out/lenet/best.safetensors --data shapes
+  shadegrad attack --weights out/lenet/best.safetensors --eps 1/255,2/255,4/255,8/255
   shadegrad ood --weights out/lenet/best.safetensors --ood fake --out out/ood
   shadegrad train --model lenet --data path/to/cifar-10-batches-bin --epochs 15
+  shadegrad train --model lenet --adv fgsm --adv-eps 2/255 --out out/robust
 
 Exit code: 0 for success, 1 when something went wrong, 2 when the command line makes no sense.";
 
@@ -45,8 +49,12 @@ enum Command {
     Info(info::Args),
     /// Train a model; leaves weights, metrics and curves in a folder
     Train(train::Args),
+    /// Where the time of a training step goes, kernel by kernel
+    Profile(profile::Args),
     /// Measure trained weights on a test set
     Eval(eval::Args),
+    /// Attack trained weights through the gradient by the pixels (FGSM, PGD); leaves results and pictures in a folder
+    Attack(attack::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
     /// Download CIFAR-10, check a copy of it, or write the built-in 'shapes' in its layout
@@ -86,7 +94,9 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Info(args) => info::run(&args, adapter),
         Command::Train(args) => train::run(&args, adapter),
+        Command::Profile(args) => profile::run(&args, adapter),
         Command::Eval(args) => eval::run(&args, adapter),
+        Command::Attack(args) => attack::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
         Command::Data(args) => data::run(&args),
     };
@@ -130,6 +140,18 @@ fn silence_mesa() {
         // SAFETY: the program has just begun and has no second thread that could read the environment.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
+}
+
+/// A length in pixel units: `k/255`, or a decimal.
+fn length(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let value = match text.split_once('/') {
+        Some((part, whole)) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
+        None => number(text),
+    };
+    value
+        .filter(|value| (0.0..=1.0).contains(value))
+        .ok_or_else(|| "a number from 0 to 1 is needed, such as 8/255 or 0.03".to_owned())
 }
 
 /// Opens the device and names it: every command's first line.

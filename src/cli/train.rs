@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::data;
 use crate::lab::LabError;
-use crate::lab::train::{self, Epoch, Settings, Watch};
+use crate::lab::train::{self, Adversarial, Epoch, Robustness, Settings, Watch};
 use crate::models;
 use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
@@ -32,6 +32,12 @@ enum Plan {
     Cosine,
     #[value(alias = "one-cycle")]
     Triangular,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Attack {
+    Fgsm,
 }
 
 #[derive(Debug, clap::Args, Serialize)]
@@ -76,6 +82,16 @@ pub struct Args {
     /// Label smoothing (leave it out where OOD scores are wanted)
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     smoothing: f64,
+    /// Train on attacked pictures, too: each step attacks its own with the weights as they are
+    #[arg(long, value_name = "ATTACK", requires = "adv_eps")]
+    adv: Option<Attack>,
+    /// How far that attack may move each pixel, in pixel units on [0, 1]: k/255 or a decimal
+    #[arg(long, value_name = "EPS", requires = "adv", value_parser = some_length, allow_hyphen_values = true)]
+    adv_eps: Option<f64>,
+    /// Share of the attacked pictures in the loss: (1 - ratio) x mean loss of the clean ones + ratio x mean loss of the
+    /// attacked ones; at 1 only those are trained on
+    #[arg(long, value_name = "RATIO", default_value_t = 0.5, value_parser = whole_share)]
+    adv_ratio: f64,
     /// Mirror pictures at random
     #[arg(long)]
     flip: bool,
@@ -119,11 +135,24 @@ fn share(text: &str) -> Result<f64, String> {
     number(text, "a number of at least 0 and below 1", |value| (0.0..1.0).contains(&value))
 }
 
+fn whole_share(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0 and at most 1", |value| value > 0.0 && value <= 1.0)
+}
+
+fn some_length(text: &str) -> Result<f64, String> {
+    super::length(text)
+        .ok()
+        .filter(|&value| value > 0.0)
+        .ok_or_else(|| "a number above 0 and at most 1 is needed, such as 8/255 or 0.03".to_owned())
+}
+
 /// Shows a bar an epoch and a line after it.
 struct Display {
     bar: ProgressBar,
     epochs: u32,
     quiet: bool,
+    /// Accuracy under PGD on the fixed training batch, after the last epoch.
+    withstood: Option<f64>,
 }
 
 impl Watch for Display {
@@ -139,15 +168,39 @@ impl Watch for Display {
     fn end(&mut self, epoch: &Epoch) {
         self.bar.finish_and_clear();
         let line = format!(
-            "epoch {:>3}/{}  train loss {:.5}  {}  {:.0} images/s  {}",
+            "epoch {:>3}/{}  train loss {:.5}  {}{}  {:.0} images/s  {}",
             epoch.epoch,
             self.epochs,
             epoch.train_loss,
             epoch.quality.line(),
+            under_attack(&epoch.robustness),
             epoch.images_per_second,
             output::duration(epoch.seconds)
         );
-        if self.quiet { output::complain(&line) } else { output::say(&line) }
+        if self.quiet {
+            output::complain(&line)
+        } else {
+            output::say(&line)
+        }
+        let now = epoch.robustness.pgd_train_accuracy;
+        if let (Some(true), Some(before), Some(now)) = (epoch.robustness.alarm, self.withstood, now) {
+            output::complain(&format!(
+                "alarm: accuracy under PGD on a fixed training batch fell from {:.1} to {:.1} % in epoch {}: this looks \
+                 like catastrophic overfitting, so distrust accuracies under FGSM from here on",
+                100.0 * before,
+                100.0 * now,
+                epoch.epoch
+            ));
+        }
+        self.withstood = now;
+    }
+}
+
+/// Accuracies under attack, where there are any.
+fn under_attack(robustness: &Robustness) -> String {
+    match (robustness.fgsm_accuracy, robustness.pgd_accuracy) {
+        (Some(fgsm), Some(pgd)) => format!(", FGSM {:.1} %, PGD-5 {:.1} %", 100.0 * fgsm, 100.0 * pgd),
+        _ => String::new(),
     }
 }
 
@@ -183,6 +236,10 @@ impl Args {
             shift: self.shift as usize,
             early_stop: self.early_stop,
             steps: self.steps,
+            adversarial: self
+                .adv
+                .zip(self.adv_eps)
+                .map(|(Attack::Fgsm, eps)| Adversarial { eps, ratio: self.adv_ratio }),
         }
     }
 }
@@ -197,7 +254,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let gpu = super::open_gpu(adapter, args.json)?;
     let settings = args.settings(set.train.count());
     let json = serde_json::to_value(args).map_err(|error| LabError::Usage(error.to_string()))?;
-    let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json };
+    let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json, withstood: None };
     let command = super::command_line();
     let outcome = train::train(&gpu, &settings, &set, &out, (&command, json), &mut display)?;
     if args.json {

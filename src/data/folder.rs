@@ -77,7 +77,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// One picture as planar RGB bytes: the middle square, scaled to 32 x 32.
-fn picture(path: &Path) -> Result<Vec<u8>, DataError> {
+pub fn picture(path: &Path) -> Result<Vec<u8>, DataError> {
     let failed = |reason: String| DataError::Picture { path: path.to_owned(), reason };
     let file = fs::File::open(path).map_err(|error| failed(files::reason(&error)))?;
     decode_picture(BufReader::new(file)).map_err(failed)

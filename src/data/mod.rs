@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::files::FileError;
 
 pub use cifar10::write as write_cifar10;
-pub use folder::{decode_picture, read_flat as read_pictures};
+pub use folder::{decode_picture, picture as read_picture, read_flat as read_pictures};
 pub use noise::{constant_colours, fake_data, uniform_noise};
 
 /// Channels, height and width of every picture.

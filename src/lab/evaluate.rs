@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use crate::autograd::Tape;
 use crate::data::{DIMS, Images};
-use crate::gpu::{Gpu, Result, Words};
+use crate::gpu::{Gpu, Result, Tensor, Words};
 use crate::nn::{Mode, Network, Task};
 use crate::ops::gather::{self, ByteSet};
 
 /// Pictures to a pass: the widest layer of the `lab` model then stays within a 128 MiB binding.
-const BATCH: usize = 200;
+pub(super) const BATCH: usize = 200;
 
 /// A set on the device with its plain order.
 #[derive(Debug)]
@@ -34,6 +34,21 @@ impl Resident {
     pub fn count(&self) -> usize {
         self.labels.len()
     }
+
+    /// Pictures `first..first + count` as [count, 3, 32, 32] with values in [0, 1].
+    pub fn pixels(&self, gpu: &Gpu, first: usize, count: usize) -> Result<Tensor> {
+        Ok(gather::batch(gpu, &self.set, &self.order, first, count, None)?.0)
+    }
+}
+
+/// Where the largest value stands (the first of equals): the class that a row of logits predicts.
+pub fn argmax(row: &[f32]) -> usize {
+    row.iter().enumerate().fold(0, |best, (class, &value)| if value > row[best] { class } else { best })
+}
+
+/// The class that each row of logits predicts.
+pub fn predictions(logits: &[f32], classes: usize) -> Vec<usize> {
+    logits.chunks_exact(classes).map(argmax).collect()
 }
 
 /// What a network makes of a set.
@@ -52,7 +67,7 @@ pub fn outputs(gpu: &Gpu, network: &Network, data: &Resident, mut seen: impl FnM
     let tape = Tape::evaluation(gpu);
     for first in (0..data.count()).step_by(BATCH) {
         let count = BATCH.min(data.count() - first);
-        let (x, _) = gather::batch(gpu, &data.set, &data.order, first, count, None)?;
+        let x = data.pixels(gpu, first, count)?;
         let (bound, x) = (network.bind(&tape)?, tape.leaf(&x));
         let output = network.forward(&tape, &bound, x, Mode::Evaluation)?;
         let wanted = if task == Task::Classify { output } else { tape.mse(output, x)? };
@@ -105,13 +120,7 @@ pub fn quality(gpu: &Gpu, network: &Network, data: &Resident, seen: impl FnMut(u
             let classes = logits.len() / data.count();
             let (mut hits, mut loss) = (0usize, 0.0);
             for (row, &label) in logits.chunks_exact(classes).zip(&data.labels) {
-                let mut best = 0;
-                for (class, value) in row.iter().enumerate() {
-                    if *value > row[best] {
-                        best = class;
-                    }
-                }
-                hits += usize::from(best == usize::from(label));
+                hits += usize::from(argmax(row) == usize::from(label));
                 loss += crate::ood::scores::energy(row, 1.0) - f64::from(row[usize::from(label)]);
             }
             let count = data.count() as f64;

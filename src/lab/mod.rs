@@ -1,11 +1,13 @@
-//! The experiments: training, evaluation, OOD scoring, and the pictures that they leave.
+//! The experiments: training, evaluation, attacks, OOD scoring, and the pictures that they leave.
 
+pub mod attack;
 pub mod detect;
 pub mod evaluate;
 pub mod plots;
 pub mod results;
 pub mod train;
 
+use crate::attack::AttackError;
 use crate::data::DataError;
 use crate::files::FileError;
 use crate::gpu::GpuError;
@@ -26,6 +28,8 @@ pub enum LabError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Attack(#[from] AttackError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error(transparent)]

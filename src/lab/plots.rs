@@ -1,4 +1,4 @@
-//! The lab's charts: score histograms, ROC curves and training curves.
+//! The lab's charts: score histograms, ROC curves, training curves, heat maps and pictures under attack.
 //!
 //! Each chart is drawn once and written twice, as `path.svg` and as `path.png` (two pixels per
 //! point). No font, browser or other program of the system takes part, so the same data gives
@@ -7,7 +7,9 @@
 
 mod canvas;
 mod frame;
+mod heatmap;
 mod histogram;
+mod triptych;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,9 @@ use crate::ood::metrics::{self, MetricsError};
 use canvas::{Canvas, Chart, Point};
 use frame::{Axis, BELOW_PANEL, Frame, GRAY, LegendEntry, MARGIN, Mark, Unit};
 
+pub use heatmap::heat_map;
 pub use histogram::score_histogram;
+pub use triptych::{Triptych, triptychs};
 
 /// Why a chart was not written.
 #[derive(Debug, Error)]

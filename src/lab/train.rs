@@ -1,6 +1,9 @@
 //! The training loop.
 
-use std::collections::BTreeMap;
+mod adversary;
+mod meter;
+mod record;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,129 +12,22 @@ use serde::Serialize;
 use crate::autograd::Tape;
 use crate::data::DataSet;
 use crate::files;
-use crate::gpu::{AdapterSummary, Gpu, MemoryStats, Tensor};
+use crate::gpu::Gpu;
 use crate::models;
-use crate::nn::{CheckpointError, Mode, Network, Optimizer, OptimizerKind, Schedule, Task};
-use crate::ops::elementwise;
+use crate::nn::{CheckpointError, Mode, Network, Optimizer, Task};
 use crate::ops::gather::{self, Augment};
 use crate::random::{Purpose, Stream};
 
 use super::LabError;
 use super::evaluate::{self, Quality, Resident};
+use adversary::Adversary;
+use meter::LossMeter;
+
+pub use record::{Adversarial, Epoch, Outcome, Robustness, Settings, Watch};
 
 /// Losses are read back once in so many steps: often enough for a progress bar, seldom enough not to
 /// hold the device up. A fixed number, so that the sums are the same in every run.
 const WINDOW: usize = 25;
-
-/// Everything that decides a run.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub model: String,
-    pub epochs: u32,
-    pub batch: usize,
-    pub rate: f64,
-    pub optimizer: OptimizerKind,
-    pub schedule: Schedule,
-    pub seed: u64,
-    pub smoothing: f32,
-    pub flip: bool,
-    pub shift: usize,
-    /// Stop after so many epochs without a better result.
-    pub early_stop: Option<u32>,
-    /// Stop after so many steps.
-    pub steps: Option<u64>,
-}
-
-/// One line of `metrics.jsonl`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Epoch {
-    pub epoch: u32,
-    pub steps: u64,
-    pub train_loss: f64,
-    #[serde(flatten)]
-    pub quality: Quality,
-    pub learning_rate: f64,
-    /// Of training; evaluation is not counted.
-    pub images_per_second: f64,
-    pub seconds: f64,
-    /// Held by the program at the epoch's end, in use or kept for reuse.
-    pub gpu_bytes: u64,
-    /// What the watcher measured.
-    #[serde(flatten)]
-    pub measured: BTreeMap<String, f64>,
-}
-
-/// `result.json`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    pub command: Vec<String>,
-    pub version: &'static str,
-    pub model: String,
-    pub parameters: usize,
-    pub data: String,
-    pub train_images: usize,
-    pub test_images: usize,
-    pub settings: serde_json::Value,
-    pub seed: u64,
-    pub adapter: AdapterSummary,
-    pub epochs: u32,
-    pub steps: u64,
-    pub train_loss: f64,
-    #[serde(flatten)]
-    pub quality: Quality,
-    pub best_epoch: u32,
-    pub best: Quality,
-    pub images_per_second: f64,
-    pub peak_gpu_bytes: u64,
-    pub memory: MemoryStats,
-    pub seconds: f64,
-}
-
-/// What the loop tells whoever watches.
-pub trait Watch {
-    /// An epoch begins: its number, and how many steps it has.
-    fn begin(&mut self, epoch: u32, steps: usize);
-    /// So many steps of the epoch are done; the mean loss of the last ones.
-    fn step(&mut self, done: usize, loss: f64, images_per_second: f64);
-    /// What else is to be measured after an epoch; it goes into the epoch's line under these names.
-    fn measure(&mut self, _gpu: &Gpu, _network: &Network, _epoch: u32) -> Result<BTreeMap<String, f64>, LabError> {
-        Ok(BTreeMap::new())
-    }
-    /// An epoch is over.
-    fn end(&mut self, epoch: &Epoch);
-}
-
-/// The mean training loss over a stretch, summed on the device and read back now and then.
-struct LossMeter {
-    sum: Tensor,
-    pending: usize,
-    total: f64,
-    images: usize,
-}
-
-impl LossMeter {
-    fn new(gpu: &Gpu) -> Result<Self, LabError> {
-        Ok(Self { sum: gpu.zeros([1])?, pending: 0, total: 0.0, images: 0 })
-    }
-
-    fn add(&mut self, gpu: &Gpu, loss: &Tensor, count: usize) -> Result<(), LabError> {
-        let weighed = elementwise::scale(gpu, loss, count as f32, 0.0)?;
-        elementwise::accumulate(gpu, &self.sum, &weighed)?;
-        self.pending += count;
-        Ok(())
-    }
-
-    /// Reads what has been summed since the last time; the mean over it.
-    fn read(&mut self, gpu: &Gpu) -> Result<f64, LabError> {
-        let sum = f64::from(gpu.read(&self.sum)?[0]);
-        gpu.fill(&self.sum, 0.0)?;
-        let mean = sum / self.pending.max(1) as f64;
-        self.total += sum;
-        self.images += self.pending;
-        self.pending = 0;
-        Ok(mean)
-    }
-}
 
 /// Trains a model and leaves `result.json`, `metrics.jsonl`, `best.safetensors` and `last.safetensors` in `out`.
 pub fn train(
@@ -147,9 +43,12 @@ pub fn train(
             "training needs a batch of at least 1, training pictures and test pictures".to_owned(),
         ));
     }
+    let architecture = models::architecture(&settings.model)?;
+    let mut adversary =
+        settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
     files::prepare_folder(out)?;
     let started = Instant::now();
-    let network = Network::new(gpu, models::architecture(&settings.model)?, settings.seed)?;
+    let network = Network::new(gpu, architecture, settings.seed)?;
     let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let per_epoch = train.count().div_ceil(settings.batch);
@@ -179,12 +78,19 @@ pub fn train(
             let count = settings.batch.min(train.count() - first);
             rate = settings.schedule.rate(settings.rate, step, total_steps);
             let (x, labels) = gather::batch(gpu, &train.set, &order, first, count, augment)?;
+            let (x, labels) = match &mut adversary {
+                Some(adversary) => adversary.pictures(gpu, &network, x, labels)?,
+                None => (x, labels),
+            };
             let (bound, x) = (network.bind(&tape)?, tape.leaf(&x));
             let mode = Mode::Training { seed: settings.seed, step: step as u32 };
             let output = network.forward(&tape, &bound, x, mode)?;
-            let loss = match network.architecture().task {
-                Task::Classify => tape.cross_entropy_mean(output, &labels, settings.smoothing)?,
-                Task::Reconstruct => tape.mse_mean(output, x)?,
+            let loss = match (network.architecture().task, &mut adversary) {
+                (Task::Classify, Some(adversary)) => {
+                    adversary.loss(&tape, output, &labels, count, settings.smoothing)?
+                }
+                (Task::Classify, None) => tape.cross_entropy_mean(output, &labels, settings.smoothing)?,
+                (Task::Reconstruct, _) => tape.mse_mean(output, x)?,
             };
             meter.add(gpu, &tape.value(loss)?, count)?;
             tape.backward(loss, bound.leaves())?;
@@ -205,6 +111,12 @@ pub fn train(
         if !quality.is_finite() {
             return Err(LabError::Diverged { step });
         }
+        let robustness = match &mut adversary {
+            Some(adversary) => {
+                adversary.measure(gpu, &network, [(&data.train, &train), (&data.test, &test)], settings.batch)?
+            }
+            None => Robustness::default(),
+        };
         let memory = gpu.memory();
         let line = Epoch {
             epoch,
@@ -215,6 +127,7 @@ pub fn train(
             images_per_second: meter.images as f64 / seconds,
             seconds,
             gpu_bytes: memory.live + memory.pooled,
+            robustness,
             measured: watch.measure(gpu, &network, epoch)?,
         };
         let notes = [("epoch", epoch.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
@@ -261,22 +174,34 @@ pub fn train(
         quality: last.quality,
         best_epoch,
         best,
+        robustness: last.robustness,
         images_per_second: images / trained,
         peak_gpu_bytes: memory.peak,
         memory,
         seconds: started.elapsed().as_secs_f64(),
     };
     write_json(&out.join("result.json"), &outcome)?;
-    let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.train_loss).collect();
-    let accuracies: Vec<f64> = epochs.iter().filter_map(|epoch| epoch.quality.test_accuracy).collect();
-    let mut loss_lines = vec![("train loss", losses)];
-    let test_losses: Vec<f64> =
-        epochs.iter().filter_map(|epoch| epoch.quality.test_loss.or(epoch.quality.test_mse)).collect();
-    loss_lines.push((if accuracies.is_empty() { "test MSE" } else { "test loss" }, test_losses));
-    let accuracy_lines = if accuracies.is_empty() { Vec::new() } else { vec![("test accuracy", accuracies)] };
-    let title = format!("{} on {}", settings.model, data.name);
-    super::plots::training_curve(&out.join("training"), &title, &loss_lines, &accuracy_lines)?;
+    draw_curves(&out.join("training"), &format!("{} on {}", settings.model, data.name), &epochs)?;
     Ok(outcome)
+}
+
+/// Losses and accuracies over the epochs.
+fn draw_curves(path: &Path, title: &str, epochs: &[Epoch]) -> Result<(), LabError> {
+    let series = |of: &dyn Fn(&Epoch) -> Option<f64>| -> Vec<f64> { epochs.iter().filter_map(of).collect() };
+    let accuracies: Vec<(&str, Vec<f64>)> = [
+        ("test accuracy", series(&|epoch| epoch.quality.test_accuracy)),
+        ("under FGSM", series(&|epoch| epoch.robustness.fgsm_accuracy)),
+        ("under PGD-5", series(&|epoch| epoch.robustness.pgd_accuracy)),
+    ]
+    .into_iter()
+    .filter(|(_, values)| !values.is_empty())
+    .collect();
+    let test_loss = if accuracies.is_empty() { "test MSE" } else { "test loss" };
+    let losses = [
+        ("train loss", series(&|epoch| Some(epoch.train_loss))),
+        (test_loss, series(&|epoch| epoch.quality.test_loss.or(epoch.quality.test_mse))),
+    ];
+    Ok(super::plots::training_curve(path, title, &losses, &accuracies)?)
 }
 
 fn json_line(value: &impl Serialize) -> Result<String, LabError> {

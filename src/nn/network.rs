@@ -132,7 +132,7 @@ impl Network {
                 (Layer::Normalize { .. }, Buffer::Normalize { factor, offset, zeros }) => {
                     tape.normalize(value, factor, offset, zeros)?
                 }
-                (Layer::MaxPool { kernel, window }, _) => tape.max_pool(value, *kernel, *window)?,
+                (Layer::MaxPool { kernel, window, relu }, _) => tape.max_pool(value, *kernel, *window, *relu)?,
                 (Layer::AvgPool { kernel, window }, _) => tape.avg_pool(value, [*kernel; 2], *window)?,
                 (Layer::GlobalAvgPool, _) => tape.global_avg_pool(value)?,
                 (Layer::Activation(activation), _) => tape.activation(value, *activation)?,

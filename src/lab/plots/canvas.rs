@@ -44,8 +44,18 @@ pub(super) trait Chart {
 
 /// Writes `path.svg` and `path.png`.
 pub(super) fn save(chart: &impl Chart, path: &Path) -> Result<(), PlotError> {
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| PlotError::Font)?;
+    register()?;
     write_atomically(&with_suffix(path, ".svg"), svg(chart)?.as_bytes())?;
+    save_png(chart, path)
+}
+
+fn register() -> Result<(), PlotError> {
+    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| PlotError::Font)
+}
+
+/// Writes `path.png` alone.
+pub(super) fn save_png(chart: &impl Chart, path: &Path) -> Result<(), PlotError> {
+    register()?;
     let png_path = with_suffix(path, ".png");
     let bytes = png(chart).map_err(|error| match error {
         RasterError::Plot(error) => error,

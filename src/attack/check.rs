@@ -1,0 +1,87 @@
+//! What must hold of every attack, whatever its settings.
+
+use crate::gpu::{Gpu, Result as GpuResult};
+use crate::nn::{NamedArray, Network};
+
+use super::{AttackError, Result};
+
+/// The distance of neighbouring f32 numbers just below 1: a pixel moved by eps is rounded by half of it at most.
+const ULP: f64 = 1.0 / 16_777_216.0;
+
+/// Checks pictures of `size` elements each, of which the first is number `first` of the set: every pixel finite, in
+/// [0, 1] and within `eps` of the clean one, and the same bits where `eps` is 0.
+pub(super) fn pictures(clean: &[f32], moved: &[f32], size: usize, first: usize, eps: f32) -> Result<()> {
+    let most = f64::from(eps) + ULP;
+    for (number, (clean, moved)) in clean.chunks_exact(size).zip(moved.chunks_exact(size)).enumerate() {
+        let image = first + number;
+        for (&before, &after) in clean.iter().zip(moved) {
+            // The step kernel lets a gradient that is not finite through as the pixel.
+            if !after.is_finite() {
+                return Err(AttackError::NotFinite { image });
+            }
+            if !(0.0..=1.0).contains(&after) {
+                return Err(AttackError::OutOfRange { image, value: after });
+            }
+            if eps == 0.0 && before.to_bits() != after.to_bits() {
+                return Err(AttackError::Moved { image });
+            }
+            let distance = (f64::from(after) - f64::from(before)).abs();
+            if distance > most {
+                return Err(AttackError::OutOfBall { image, moved: distance, eps: f64::from(eps) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A model's weights and buffers at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot(Vec<NamedArray>);
+
+impl Snapshot {
+    pub(super) fn of(gpu: &Gpu, network: &Network) -> GpuResult<Self> {
+        Ok(Self(network.state(gpu)?))
+    }
+
+    /// Writes the buffers back as they were.
+    pub(super) fn restore_buffers(&self, gpu: &Gpu, network: &Network) -> GpuResult<()> {
+        for (name, tensor) in network.buffers() {
+            if let Some((.., values)) = self.0.iter().find(|(kept, ..)| *kept == name) {
+                gpu.write(&tensor, values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing is different now, to the bit.
+    pub(super) fn compare(&self, gpu: &Gpu, network: &Network) -> Result<()> {
+        let now = network.state(gpu)?;
+        for ((name, _, before), (.., after)) in self.0.iter().zip(&now) {
+            let same = before.iter().map(|value| value.to_bits()).eq(after.iter().map(|value| value.to_bits()));
+            if !same {
+                return Err(AttackError::ModelChanged { what: format!("the values of '{name}'") });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_promise_is_held_to() {
+        let clean = [0.0, 0.5, 1.0, 0.25];
+        let check = |moved: [f32; 4], eps: f32| pictures(&clean, &moved, 2, 7, eps);
+        let eps = 8.0 / 255.0;
+        assert!(check([eps, 0.5 - eps, 1.0, 0.25 + eps], eps).is_ok());
+        assert!(check(clean, 0.0).is_ok());
+        assert!(matches!(check([0.0, 0.5, 1.0, f32::NAN], eps), Err(AttackError::NotFinite { image: 8 })));
+        assert!(matches!(check([0.0, 0.5, f32::INFINITY, 0.25], eps), Err(AttackError::NotFinite { image: 8 })));
+        assert!(matches!(check([-1e-9, 0.5, 1.0, 0.25], eps), Err(AttackError::OutOfRange { image: 7, .. })));
+        assert!(matches!(check([0.0, 0.5, 1.0 + 2e-7, 0.25], eps), Err(AttackError::OutOfRange { image: 8, .. })));
+        assert!(matches!(check([0.0, 0.54, 1.0, 0.25], eps), Err(AttackError::OutOfBall { image: 7, .. })));
+        assert!(matches!(check([-0.0, 0.5, 1.0, 0.25], 0.0), Err(AttackError::Moved { image: 7 })));
+    }
+}

@@ -1,0 +1,38 @@
+//! The training loss, without a read-back at every step.
+
+use crate::gpu::{Gpu, Tensor};
+use crate::ops::elementwise;
+
+use super::super::LabError;
+
+/// The mean training loss over a stretch, summed on the device and read back now and then.
+pub(super) struct LossMeter {
+    sum: Tensor,
+    pending: usize,
+    pub(super) total: f64,
+    pub(super) images: usize,
+}
+
+impl LossMeter {
+    pub(super) fn new(gpu: &Gpu) -> Result<Self, LabError> {
+        Ok(Self { sum: gpu.zeros([1])?, pending: 0, total: 0.0, images: 0 })
+    }
+
+    pub(super) fn add(&mut self, gpu: &Gpu, loss: &Tensor, count: usize) -> Result<(), LabError> {
+        let weighed = elementwise::scale(gpu, loss, count as f32, 0.0)?;
+        elementwise::accumulate(gpu, &self.sum, &weighed)?;
+        self.pending += count;
+        Ok(())
+    }
+
+    /// Reads what has been summed since the last time; the mean over it.
+    pub(super) fn read(&mut self, gpu: &Gpu) -> Result<f64, LabError> {
+        let sum = f64::from(gpu.read(&self.sum)?[0]);
+        gpu.fill(&self.sum, 0.0)?;
+        let mean = sum / self.pending.max(1) as f64;
+        self.total += sum;
+        self.images += self.pending;
+        self.pending = 0;
+        Ok(mean)
+    }
+}

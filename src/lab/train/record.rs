@@ -1,0 +1,128 @@
+//! What decides a training run, and what it tells.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::gpu::{AdapterSummary, Gpu, MemoryStats};
+use crate::nn::{Network, OptimizerKind, Schedule};
+
+use super::super::LabError;
+use super::super::evaluate::Quality;
+
+/// Everything that decides a run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub model: String,
+    pub epochs: u32,
+    pub batch: usize,
+    pub rate: f64,
+    pub optimizer: OptimizerKind,
+    pub schedule: Schedule,
+    pub seed: u64,
+    pub smoothing: f32,
+    pub flip: bool,
+    pub shift: usize,
+    /// Stop after so many epochs without a better result.
+    pub early_stop: Option<u32>,
+    /// Stop after so many steps.
+    pub steps: Option<u64>,
+    /// Train on attacked pictures, too.
+    pub adversarial: Option<Adversarial>,
+}
+
+/// Adversarial training with FGSM (Goodfellow et al. 2015): each step attacks its own pictures with the weights as they
+/// are, the model in evaluation mode, and takes the loss
+///
+/// (1 - ratio) x mean cross-entropy of the clean pictures + ratio x mean cross-entropy of the attacked ones,
+///
+/// both from one forward pass over all of them. A ratio of one half is the mean over clean and attacked pictures
+/// together; at 1 the clean ones are left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adversarial {
+    /// In pixel units on [0, 1].
+    pub eps: f64,
+    /// In (0, 1].
+    pub ratio: f64,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Epoch {
+    pub epoch: u32,
+    pub steps: u64,
+    pub train_loss: f64,
+    #[serde(flatten)]
+    pub quality: Quality,
+    pub learning_rate: f64,
+    /// Of training; evaluation is not counted.
+    pub images_per_second: f64,
+    pub seconds: f64,
+    /// Held by the program at the epoch's end, in use or kept for reuse.
+    pub gpu_bytes: u64,
+    #[serde(flatten)]
+    pub robustness: Robustness,
+    /// What the watcher measured.
+    #[serde(flatten)]
+    pub measured: BTreeMap<String, f64>,
+}
+
+/// What is measured after each epoch of adversarial training, at its epsilon; nothing in any other training.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Robustness {
+    /// On the first 500 test pictures, under FGSM, and under PGD with five steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fgsm_accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pgd_accuracy: Option<f64>,
+    /// Under PGD with five steps, on one fixed training batch: the first pictures of the set, as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pgd_train_accuracy: Option<f64>,
+    /// That accuracy fell by more than 0.2 since the epoch before: the mark of catastrophic overfitting, where a model
+    /// learns to withstand FGSM alone (Wong et al. 2020).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<bool>,
+}
+
+/// `result.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    pub command: Vec<String>,
+    pub version: &'static str,
+    pub model: String,
+    pub parameters: usize,
+    pub data: String,
+    pub train_images: usize,
+    pub test_images: usize,
+    pub settings: serde_json::Value,
+    pub seed: u64,
+    pub adapter: AdapterSummary,
+    pub epochs: u32,
+    pub steps: u64,
+    pub train_loss: f64,
+    #[serde(flatten)]
+    pub quality: Quality,
+    pub best_epoch: u32,
+    pub best: Quality,
+    /// After the last epoch.
+    #[serde(flatten)]
+    pub robustness: Robustness,
+    pub images_per_second: f64,
+    pub peak_gpu_bytes: u64,
+    pub memory: MemoryStats,
+    pub seconds: f64,
+}
+
+/// What the loop tells whoever watches.
+pub trait Watch {
+    /// An epoch begins: its number, and how many steps it has.
+    fn begin(&mut self, epoch: u32, steps: usize);
+    /// So many steps of the epoch are done; the mean loss of the last ones.
+    fn step(&mut self, done: usize, loss: f64, images_per_second: f64);
+    /// What else is to be measured after an epoch; it goes into the epoch's line under these names.
+    fn measure(&mut self, _gpu: &Gpu, _network: &Network, _epoch: u32) -> Result<BTreeMap<String, f64>, LabError> {
+        Ok(BTreeMap::new())
+    }
+    /// An epoch is over.
+    fn end(&mut self, epoch: &Epoch);
+}

@@ -1,0 +1,111 @@
+//! Steps of an attack on pixels: along the gradient's sign, and the random start (`shaders/perturb.wgsl`).
+//!
+//! A pixel whose gradient is NaN or infinite becomes that NaN or infinity: whoever asks for an attack finds it there
+//! (see `attack::check`), and a training step that was given it ends as a loss that is not finite.
+
+use bytemuck::NoUninit;
+
+use super::noise::Source;
+use super::{kernel, launch_flat};
+use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
+
+static STEP_VECTORS: Kernel = kernel!("perturb", "random" "perturb", "step_vectors", "rrrw");
+static STEP_SCALARS: Kernel = kernel!("perturb_scalars", "random" "perturb", "step_scalars", "rrrw");
+static START_VECTORS: Kernel = kernel!("random_start", "random" "perturb", "start_vectors", "rw");
+static START_SCALARS: Kernel = kernel!("random_start_scalars", "random" "perturb", "start_scalars", "rw");
+
+/// The smallest and the largest value of a pixel.
+const RANGE: [f32; 2] = [0.0, 1.0];
+
+/// The ball that a step may not leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Ball<'a> {
+    /// The clean pixels.
+    pub centre: &'a Tensor,
+    /// In pixel units on [0, 1].
+    pub eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Params {
+    count: u32,
+    step: f32,
+    eps: f32,
+    range: [f32; 2],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Start {
+    blocks: u32,
+    images: u32,
+    size: u32,
+    first: u32,
+    purpose: u32,
+    seed: [u32; 2],
+    eps: f32,
+    range: [f32; 2],
+}
+
+/// `x + step sign(gradient)`, brought back into `ball` if there is one, then into [0, 1]; sign(0) = 0. A negative
+/// step goes against the gradient. `step` and the ball's eps are in pixel units on [0, 1].
+pub fn step(gpu: &Gpu, x: &Tensor, gradient: &Tensor, step: f32, ball: Option<Ball<'_>>) -> Result<Tensor> {
+    let out = gpu.empty(x.shape())?;
+    step_into(gpu, x, gradient, step, ball, &out)?;
+    Ok(out)
+}
+
+/// [`step`] into memory that the caller has; it must not be that of an operand.
+pub fn step_into(
+    gpu: &Gpu,
+    x: &Tensor,
+    gradient: &Tensor,
+    step: f32,
+    ball: Option<Ball<'_>>,
+    out: &Tensor,
+) -> Result<()> {
+    let centre = ball.map_or(x, |ball| ball.centre);
+    for (what, tensor) in [("the gradient", gradient), ("the clean image", centre), ("the output", out)] {
+        GpuError::expect_shape("perturb", what, tensor.shape(), x.shape())?;
+    }
+    let eps = ball.map_or(0.0, |ball| ball.eps);
+    if !step.is_finite() || !eps.is_finite() || eps < 0.0 {
+        return Err(GpuError::operand("perturb", format!("a step of {step} in a ball of {eps} is not possible")));
+    }
+    let count = x.count();
+    let params = Params { count: count as u32, step, eps, range: RANGE };
+    let consts = [("PROJECT", u32::from(ball.is_some()))];
+    let spans = [x.span(), gradient.span(), centre.span(), out.span()];
+    if count.is_multiple_of(4) {
+        launch_flat(gpu, &STEP_VECTORS, &consts, &params, &spans, count / 4)
+    } else {
+        launch_flat(gpu, &STEP_SCALARS, &consts, &params, &spans, count)
+    }
+}
+
+/// `x + d` with `d` uniform in [-eps, eps] (pixel units), brought back into [0, 1]. Image `i` of `x`, counted along
+/// its first dimension, draws from the stream of item `source.launch + i`.
+pub fn random_start(gpu: &Gpu, x: &Tensor, eps: f32, source: Source) -> Result<Tensor> {
+    if !eps.is_finite() || eps < 0.0 {
+        return Err(GpuError::operand("random_start", format!("a ball of {eps} is not possible")));
+    }
+    let out = gpu.empty(x.shape())?;
+    let images = x.dims()[0];
+    let size = x.count() / images;
+    let blocks = size.div_ceil(4);
+    let params = Start {
+        blocks: blocks as u32,
+        images: images as u32,
+        size: size as u32,
+        first: source.launch,
+        purpose: source.purpose as u32,
+        seed: [source.seed as u32, (source.seed >> 32) as u32],
+        eps,
+        range: RANGE,
+    };
+    let kernel = if size.is_multiple_of(4) { &START_VECTORS } else { &START_SCALARS };
+    // The source has both kernels, and the other one asks whether to project.
+    launch_flat(gpu, kernel, &[("PROJECT", 0)], &params, &[x.span(), out.span()], blocks * images)?;
+    Ok(out)
+}
