@@ -141,6 +141,29 @@ fn wishes_that_cannot_be_met() {
     );
 }
 
+/// Files that never end, or that wait for somebody.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_plain_file_is_not_read() {
+    let temp = TempFolder::new("cli-devices");
+    assert!(Command::new("mkfifo").arg(temp.path().join("pipe")).status().unwrap().success());
+    let set = DataSet { train: data::fake_data(0, 0, 5), test: data::fake_data(1, 0, 5), ..set() };
+    data::write_cifar10(&set, &temp.path().join("data")).unwrap();
+    let batch = temp.path().join("data").join("data_batch_1.bin");
+    fs::remove_file(&batch).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &batch).unwrap();
+    check(
+        temp.path(),
+        &[
+            ("eval --weights /dev/zero", 1, &["/dev/zero", "not a plain file"]),
+            ("eval --weights @/pipe", 1, &["pipe", "not a plain file"]),
+            ("train --data @/data", 1, &["data_batch_1.bin", "not a plain file"]),
+            ("data verify @/data", 1, &["data_batch_1.bin", "not a file"]),
+            ("data verify /dev/null", 1, &["/dev/null", "not a folder"]),
+        ],
+    );
+}
+
 /// A weights file made without a device: all zeros, but of the right names and shapes.
 fn write_weights(path: &Path, model: &str, note: Option<&str>, change: impl Fn(&str, &mut Vec<usize>, &mut Dtype)) {
     let zeros = vec![0; 4 << 20];

@@ -1,7 +1,7 @@
 //! Files are written beside their place and renamed, so that nobody ever reads half of one.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A file or folder that could not be read or written.
@@ -63,13 +63,23 @@ pub fn prepare_folder(path: &Path) -> Result<(), FileError> {
 /// Reads a whole file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let failed = |reason: String| FileError::Read { path: path.to_owned(), reason };
+    let too_large =
+        |size: &str| failed(format!("it has {size} bytes, more than the {limit} that are sensible for such a file"));
     let metadata = fs::metadata(path).map_err(|error| failed(reason(&error)))?;
     if metadata.is_dir() {
         return Err(failed("it is a folder".to_owned()));
     }
+    // A device or a pipe may never end, and says nothing of its length.
+    if !metadata.is_file() {
+        return Err(failed("it is not a plain file".to_owned()));
+    }
     let size = metadata.len();
     if size > limit {
-        return Err(failed(format!("it has {size} bytes, more than the {limit} that are sensible for such a file")));
+        return Err(too_large(&size.to_string()));
     }
-    fs::read(path).map_err(|error| failed(reason(&error)))
+    let mut bytes = Vec::with_capacity(size as usize);
+    // It may grow while it is read, and some files of the system say that they are empty.
+    let file = fs::File::open(path).map_err(|error| failed(reason(&error)))?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| failed(reason(&error)))?;
+    if bytes.len() as u64 > limit { Err(too_large(&format!("over {limit}"))) } else { Ok(bytes) }
 }
