@@ -62,7 +62,7 @@ impl Preset {
             batch: 128,
             rate: 1e-3,
             seeds: vec![0, 1, 2],
-            variants: variants(&[0.0, 2.0, 4.0, 8.0]),
+            variants: variants(&[0.0, 2.0, 8.0]),
             adversarial_ratio: 0.5,
             attack_eps: vec![1.0, 2.0, 4.0, 8.0],
             shown_eps: 8.0,
