@@ -114,6 +114,10 @@ pub fn run(
     };
     let begun = std::time::Instant::now();
     let attacker = Attacker::new(gpu, network, settings.convention, settings.seed)?;
+    // Whatever cannot be written is to be known before the work, not after it.
+    if let Some(parent) = save.and_then(Path::parent) {
+        files::prepare_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
     files::prepare_folder(out)?;
     let data = Resident::new(gpu, images)?;
     let classes = notes.classes.len();
