@@ -1,7 +1,5 @@
 //! A made-up result of the lab: nothing was trained, but its numbers hang together as a run's do.
 
-use std::collections::BTreeMap;
-
 use shadegrad::data::{SIZE, fake_data, shapes};
 use shadegrad::gpu::AdapterSummary;
 use shadegrad::lab::results::*;
@@ -180,7 +178,7 @@ fn reconstruction(picture: Picture, white: f64) -> Reconstruction {
         let sum: i32 = (0..3)
             .map(|c| (i32::from(picture.0[c * 1024 + at % 1024]) - i32::from(rebuilt.0[c * 1024 + at % 1024])).pow(2))
             .sum();
-        (f64::from(sum) / (white * 255.0)) as i32
+        (f64::from(sum) / 65025.0 / white * 255.0) as i32
     });
     let sum: f64 = picture.0.iter().zip(&rebuilt.0).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
     Reconstruction {
@@ -198,8 +196,8 @@ fn autoencoder(item: u32, ood_middle: f64) -> Autoencoder {
         epochs: 10,
         test_mse: 0.00487,
         detection: detection(vec![("neg_mse", facts(item, (-0.005, 0.002), (ood_middle, 0.001), 2000))]),
-        id_examples: (0..8).map(|index| reconstruction(shape(index), 120.0)).collect(),
-        ood_examples: (0..8).map(|index| reconstruction(noise(index), 120.0)).collect(),
+        id_examples: (0..8).map(|index| reconstruction(shape(index), 0.3)).collect(),
+        ood_examples: (0..8).map(|index| reconstruction(noise(index), 0.3)).collect(),
     }
 }
 
@@ -208,7 +206,7 @@ fn attacks(recipe: &Recipe, at: usize, convention: &str) -> Attacks {
     let mut dice = Dice::new(5000 + at as u32);
     let clean_accuracy = 0.85 - 0.015 * eps;
     let by_eps = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0].map(|k: f64| {
-        let kept = (-k / (1.5 + eps)).exp();
+        let kept = (-k / (if convention == "lab" { 2.2 } else { 1.5 } + eps)).exp();
         ByEps {
             eps: k / 255.0,
             accuracy: clean_accuracy * kept,
@@ -257,7 +255,7 @@ pub fn result(recipe: &Recipe) -> LabResult {
     let mut stages: Vec<Stage> = classifiers
         .iter()
         .map(|run| Stage {
-            name: format!("{}-{}", run.variant.name, run.seed),
+            name: format!("train-{}-seed{}", run.variant.name, run.seed),
             title: format!("train {} with seed {}", run.variant.name, run.seed),
             command: Some(format!(
                 "shadegrad train --model lenet --data shapes --epochs {} --seed {}",
@@ -316,13 +314,4 @@ pub fn result(recipe: &Recipe) -> LabResult {
         seconds: stages.iter().map(|stage| stage.seconds).sum(),
         stages,
     }
-}
-
-/// AUROC of a score by variant, one value a seed.
-pub fn aurocs(result: &LabResult, score: &str) -> BTreeMap<String, Vec<f64>> {
-    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for run in &result.classifiers {
-        all.entry(run.variant.name.clone()).or_default().push(run.detection.scores[score].metrics.auroc);
-    }
-    all
 }

@@ -99,10 +99,12 @@ pub(in crate::lab) fn thousands(text: &str) -> String {
     grouped + rest
 }
 
-/// A share to so many decimals, never rounded up to 1 nor down to 0.
+/// A share to so many decimals, never rounded up to 1 nor down to 0; a dash for what is no number.
 pub(in crate::lab) fn share(value: f64, decimals: usize) -> String {
     let half = 0.5 * 10f64.powi(-(decimals as i32));
-    if value < 1.0 && value > 1.0 - half {
+    if !value.is_finite() {
+        "–".to_owned()
+    } else if value < 1.0 && value > 1.0 - half {
         format!("> {:.decimals$}", 1.0 - 2.0 * half)
     } else if value > 0.0 && value < half {
         format!("< {:.decimals$}", 2.0 * half)

@@ -1,12 +1,13 @@
 //! The report: one HTML file that needs nothing else, made from a run's results.
 //!
 //! The page's text and tables are the templates beside this file; they read [`LabResult`] as it is, so that a table
-//! shows what `result.json` holds. Charts are drawn in Rust (`charts`, `tables`), sentences made in `findings`.
+//! shows what `result.json` holds. Charts are drawn in Rust (`gallery`, `charts`, `tables`), sentences made in `findings`.
 //! Everything that comes from outside (names of classes, paths, commands) passes the engine's escaping.
 
 mod charts;
 mod drawing;
 mod findings;
+mod gallery;
 mod groups;
 mod page;
 mod reported;
@@ -59,7 +60,7 @@ const TEMPLATES: [(&str, &str); 10] = [
 /// Writes the report of a run.
 ///
 /// # Errors
-/// When there is no classifier to report on, a picture is damaged, or the file cannot be written.
+/// When there is no classifier to report on, or the file cannot be written.
 pub fn write(result: &LabResult, path: &Path) -> Result<(), LabError> {
     Ok(files::write(path, html(result)?.as_bytes())?)
 }
@@ -86,14 +87,17 @@ fn environment() -> Result<Environment<'static>, Error> {
         environment.add_template(name, source)?;
     }
     environment.add_filter("data_uri", data_uri);
-    environment.add_filter("share", |value: f64| finite(value, || share(value, 4)));
-    environment.add_filter("percent", |value: f64| finite(value, || findings::percent(value)));
-    environment.add_filter("mse", |value: f64| finite(value, || format!("{value:.5}")));
+    environment.add_filter("share", |value: f64| share(value, 4));
+    environment.add_filter("percent", |value: f64| findings::percent(value));
+    environment.add_filter("mse", |value: f64| findings::mse(value));
     environment.add_filter("fixed", |value: f64| finite(value, || format!("{value:.4}")));
     environment.add_filter("k255", |eps: f64| finite(eps, || format!("{}/255", groups::in_255ths(eps / 255.0))));
     environment.add_filter("eps", |eps: f64| finite(eps, || format!("{}/255", groups::in_255ths(eps))));
+    environment.add_filter("plain", |value: f64| finite(value, || format!("{}", (value * 100.0).round() / 100.0)));
+    environment.add_filter("whole", |value: f64| finite(value, || thousands(&format!("{value:.0}"))));
     environment.add_filter("thousands", |count: u64| thousands(&count.to_string()));
     environment.add_filter("duration", |seconds: f64| finite(seconds, || duration(seconds)));
+    environment.add_filter("named", |at: usize, classes: Vec<String>| groups::class_name(&classes, at));
     environment.add_filter("score_label", |name: String| groups::score_label(&name));
     Ok(environment)
 }

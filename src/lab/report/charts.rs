@@ -57,7 +57,7 @@ pub(super) fn histogram(
     ]);
     let y = Axis::rounded(0.0, shown, if small { 3.0 } else { 4.0 }, Unit::Percent);
     let x = Axis::exact(low, high, if small { 4.0 } else { 6.0 }, Unit::Plain);
-    let panel = Panel::below(top, if small { 92.0 } else { 170.0 }, drawing.width, x, y);
+    let panel = Panel::below(top, if small { 120.0 } else { 170.0 }, drawing.width, x, y);
     panel.draw(&mut drawing, axis, "share of pictures");
     let outlines = shares.each_ref().map(|shares| outline(&panel, edges, shares));
     for (outline, class) in outlines.iter().zip(["area id", "area ood"]) {
@@ -191,7 +191,9 @@ pub(super) fn curves(about: Curves<'_>, x: Axis, lines: &[Banded]) -> Option<Dra
         drawing.path(&[panel.at((panel.x.low, level)), panel.at((panel.x.high, level))], "line chance");
     }
     for line in lines.iter().rev() {
-        if line.band.iter().any(|&(_, low, high)| high > low) {
+        if let [(x, low, high)] = line.band[..] {
+            drawing.path(&[panel.at((x, low)), panel.at((x, high))], &format!("line {}", line.curve.class));
+        } else if line.band.iter().any(|&(_, low, high)| high > low) {
             let there = line.band.iter().map(|&(x, _, high)| panel.at((x, high)));
             let back = line.band.iter().rev().map(|&(x, low, _)| panel.at((x, low)));
             let around: Vec<Point> = there.chain(back).collect();

@@ -8,8 +8,8 @@ use crate::lab::axis::Axis;
 
 /// Every chart's width. A phone shows it nearly at this size, so that its 12-point letters stay letters.
 pub(super) const WIDTH: f64 = 380.0;
-/// The letters of axes and legends.
-const TEXT: f64 = 12.0;
+/// About how wide a letter of 12 points is in the wider ones of the fonts that systems bring.
+const LETTER: f64 = 7.0;
 /// Below a panel: tick labels and the axis' name.
 pub(super) const BELOW: f64 = 40.0;
 
@@ -47,14 +47,18 @@ pub(super) enum Mark {
     Dot,
 }
 
-/// To a twentieth of a point, so that a page of charts stays small.
+/// To a twentieth of a point, so that a page of charts stays small. Charts leave out what is no number; a place that
+/// is none would spoil the whole drawing.
 fn short(value: f64) -> f64 {
+    if !value.is_finite() {
+        return 0.0;
+    }
     (value * 20.0).round() / 20.0
 }
 
-/// Roughly how wide the letters of a system font are.
+/// About how wide a text is.
 pub(super) fn text_width(text: &str) -> f64 {
-    text.chars().count() as f64 * TEXT * 0.54
+    text.chars().count() as f64 * LETTER
 }
 
 /// A name that fits a width; the end is left out where it does not.
@@ -62,7 +66,7 @@ pub(super) fn cut(text: &str, width: f64) -> String {
     if text_width(text) <= width {
         return text.to_owned();
     }
-    let letters = (width / (TEXT * 0.54)) as usize;
+    let letters = (width / LETTER) as usize;
     text.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
 }
 
@@ -159,7 +163,7 @@ impl Panel {
     pub(super) fn below(top: f64, height: f64, width: f64, x: Axis, y: Axis) -> Self {
         let widest = y.ticks().into_iter().map(|tick| text_width(&y.label(tick))).fold(0.0, f64::max);
         // The letters at the ends of the x axis stand out by half their width.
-        Self { left: widest + 8.0, top: top + 20.0, right: width - 10.0, bottom: top + 20.0 + height, x, y }
+        Self { left: widest + 9.0, top: top + 20.0, right: width - 10.0, bottom: top + 20.0 + height, x, y }
     }
 
     /// Where a pair of values is drawn; values off an axis are held to its end.

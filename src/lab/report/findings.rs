@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::lab::axis::share;
 use crate::lab::results::{Attacks, LabResult};
 
-use super::groups::{Group, in_255ths, score_label, shown};
+use super::groups::{Group, class_name, in_255ths, same_eps, score_label, shown};
 use super::seeds::{Summary, Verdict, compare, compare_to};
 
 /// Said wherever a number of one seed stands.
@@ -24,7 +24,16 @@ pub(super) struct Findings {
 }
 
 pub(super) fn percent(value: f64) -> String {
-    format!("{:.1} %", 100.0 * value)
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
+    // The sign stays with its number.
+    format!("{:.1}\u{a0}%", 100.0 * value)
+}
+
+/// A mean squared error, to as many digits as tell autoencoders apart.
+pub(super) fn mse(value: f64) -> String {
+    if value.is_finite() { format!("{value:.5}") } else { "–".to_owned() }
 }
 
 fn eps_text(eps: f64) -> String {
@@ -63,9 +72,9 @@ fn lede(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Vec<String
     let (Some(baseline), Some(&main)) = (groups.first(), scores.first()) else { return said };
     if let Some(auroc) = baseline.auroc.get(main) {
         said.push(format!(
-            "The {} classifier's {} tells {} from {} with AUROC {}; the autoencoder's reconstruction error does with {}.",
+            "{} of the {} classifier scores {} above {} with AUROC {}; the autoencoder’s reconstruction error with {}.",
+            capital(&score_label(main)),
             baseline.variant.name,
-            score_label(main),
             result.plan.data_name,
             result.autoencoder.detection.ood,
             auroc.text(),
@@ -76,28 +85,40 @@ fn lede(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Vec<String
         && let Some(at) = shown(attack, result.plan.shown_eps)
     {
         said.push(format!(
-            "One FGSM step of ε = {} takes the {}'s accuracy from {} to {}.",
+            "One FGSM step of ε = {} takes the {}’s accuracy from {} to {}.",
             eps_text(at.eps),
             attack.variant.name,
             percent(attack.clean_accuracy),
             percent(at.accuracy)
         ));
     }
-    let verdicts: Vec<String> = groups[1..]
-        .iter()
-        .filter_map(|group| {
-            let (ours, base) = (group.auroc.get(main)?, baseline.auroc.get(main)?);
-            Some(format!("{}: {} ({})", group.variant.name, ours.text(), compare(ours, base).words()))
-        })
-        .collect();
-    if !verdicts.is_empty() {
-        let label = score_label(main);
-        said.push(format!("After adversarial training the AUROC of {label} is, beside that: {}.", verdicts.join("; ")));
-    }
+    said.extend(beside_baseline(groups, main));
     if groups.iter().any(Group::is_single) {
         said.push(ONE_SEED.to_owned());
     }
     said
+}
+
+/// The robust models' AUROC, those with one verdict together.
+fn beside_baseline(groups: &[Group<'_>], score: &str) -> Option<String> {
+    let (baseline, robust) = groups.split_first()?;
+    let base = baseline.auroc.get(score)?;
+    let mut parts: Vec<String> = Vec::new();
+    for verdict in [Verdict::Higher, Verdict::Lower, Verdict::Undecided, Verdict::OneSeed] {
+        let with: Vec<String> = robust
+            .iter()
+            .filter_map(|group| Some((group, group.auroc.get(score)?)))
+            .filter(|(_, auroc)| compare(auroc, base) == verdict)
+            .map(|(group, auroc)| format!("{} ({})", group.variant.name, auroc.text()))
+            .collect();
+        if !with.is_empty() {
+            let comma = if verdict == Verdict::OneSeed { "," } else { "" };
+            parts.push(format!("{}{comma} for {}", verdict.words(), joined(&with)));
+        }
+    }
+    let (label, name) = (score_label(score), &baseline.variant.name);
+    let parts = (!parts.is_empty()).then(|| parts.join("; "))?;
+    Some(format!("AUROC of {label} after adversarial training, beside the {name}’s: {parts}."))
 }
 
 fn best_autoencoder(result: &LabResult) -> String {
@@ -136,7 +157,7 @@ fn classifier(baseline: &Group<'_>, scores: &[&str]) -> Vec<String> {
     said
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -144,9 +165,9 @@ fn capital(text: &str) -> String {
 fn autoencoder(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Vec<String> {
     let autoencoder = &result.autoencoder;
     let mut said = vec![format!(
-        "After {} the autoencoder rebuilds test pictures with a mean squared error of {:.5}.",
+        "After {} the autoencoder rebuilds test pictures with a mean squared error of {}.",
         counted(autoencoder.epochs as usize, "epoch"),
-        autoencoder.test_mse
+        mse(autoencoder.test_mse)
     )];
     for (name, facts) in &autoencoder.detection.scores {
         said.push(format!(
@@ -158,7 +179,7 @@ fn autoencoder(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Vec
         if let (Some(beside), Some(main)) = (beside, scores.first()) {
             let stands = stands(facts.metrics.auroc, beside);
             said.push(format!(
-                "That is {stands} of the {} classifier's {}.",
+                "That is {stands} of the {} classifier’s {}.",
                 groups[0].variant.name,
                 score_label(main)
             ));
@@ -188,18 +209,18 @@ fn attacks(result: &LabResult) -> Vec<String> {
             std::cmp::Ordering::Equal => "stays",
             std::cmp::Ordering::Greater => "rises",
         };
-        let pgd = at.pgd_accuracy.map(|pgd| format!("; under PGD-10 it is {}", percent(pgd))).unwrap_or_default();
+        let pgd = at.pgd_accuracy.map(|pgd| format!(" ({} under PGD-10)", percent(pgd))).unwrap_or_default();
         said.push(format!(
-            "{}: accuracy {moves} from {} to {} under FGSM at ε = {}{pgd}. {} of the correctly classified pictures are \
-             turned; the targeted attack on the next class reaches its target for {}.",
+            "{}: accuracy {moves} from {} to {} under FGSM at ε = {}{pgd}; {} of the correctly classified pictures are \
+             misled. The targeted attack on the next class reaches it for {}.{}",
             attack.variant.name,
             percent(attack.clean_accuracy),
             percent(at.accuracy),
             eps_text(at.eps),
             percent(at.success),
             percent(at.targeted_success),
+            easiest(result, attack).unwrap_or_default(),
         ));
-        said.extend(easiest(result, attack));
     }
     if let Some(first) = result.attacks.first() {
         said.push(format!(
@@ -216,8 +237,8 @@ fn easiest(result: &LabResult, attack: &Attacks) -> Option<String> {
         row.iter().enumerate().filter_map(move |(target, value)| value.map(|value| (label, target, value)))
     });
     let (label, target, value) = pairs.max_by(|a, b| a.2.total_cmp(&b.2)).filter(|best| best.2 > 0.0)?;
-    let name = |at: usize| result.classes.get(at).map_or_else(|| at.to_string(), Clone::clone);
-    Some(format!("Most often reached there: {} made into {}, {}.", name(label), name(target), percent(value)))
+    let name = |at| class_name(&result.classes, at);
+    Some(format!(" Of all pairs, {} is made into {} most often: {}.", name(label), name(target), percent(value)))
 }
 
 fn training(groups: &[Group<'_>]) -> Vec<String> {
@@ -232,7 +253,7 @@ fn training(groups: &[Group<'_>]) -> Vec<String> {
         parts.extend(last(|epoch| epoch.pgd_accuracy).map(|pgd| format!("PGD {}", pgd.percent())));
         let verdict = compare(&group.accuracy, &baseline.accuracy).words();
         said.push(format!(
-            "{}: {} after the last epoch. Clean accuracy beside the {}'s {}: {verdict}.",
+            "{}: {} after the last epoch. Clean accuracy beside the {}’s {}: {verdict}.",
             group.variant.name,
             joined(&parts),
             baseline.variant.name,
@@ -285,7 +306,7 @@ fn effect(groups: &[Group<'_>], scores: &[&str]) -> Vec<String> {
         said.push(ONE_SEED.to_owned());
     } else {
         said.push(
-            "“Higher” and “lower” mean that the 95 % interval of the difference of the means over seeds (Welch's) \
+            "“Higher” and “lower” mean that the 95 % interval of the difference of the means over seeds (Welch’s) \
              leaves out zero; nothing is corrected for the number of comparisons."
                 .to_owned(),
         );
@@ -308,15 +329,23 @@ fn compat(result: &LabResult) -> Vec<String> {
         }
     }
     if let (Some(compat), Some(ours)) = (&result.attacks_compat, result.attacks.first()) {
-        for at in &compat.by_eps {
-            let same = ours.by_eps.iter().find(|other| (in_255ths(other.eps) - in_255ths(at.eps)).abs() < 1e-3);
-            let beside = same.map(|same| format!(", {} by ours", percent(same.accuracy))).unwrap_or_default();
-            let theirs = percent(at.accuracy);
-            said.push(format!("ε = {}: accuracy {theirs} by the lab's conventions{beside}.", eps_text(at.eps)));
+        // What the lab would call the epsilon that is shown elsewhere, or what is nearest to it.
+        let wanted = result.plan.shown_eps / 2.0;
+        let distance = |eps: f64| (in_255ths(eps) - wanted).abs();
+        let common = compat.by_eps.iter().filter_map(|at| Some((at, same_eps(ours, at.eps)?)));
+        let common = common.min_by(|a, b| distance(a.0.eps).total_cmp(&distance(b.0.eps)));
+        if let Some((theirs, ours)) = common {
+            said.push(format!(
+                "At ε = {} in pixels ({} as the lab writes it) the accuracy is {} by the lab’s conventions and {} by ours.",
+                eps_text(theirs.eps),
+                eps_text(2.0 * theirs.eps),
+                percent(theirs.accuracy),
+                percent(ours.accuracy)
+            ));
         }
     }
     if said.is_empty() {
-        said.push("The lab's own conventions were not run this time.".to_owned());
+        said.push("The lab’s own conventions were not run this time.".to_owned());
     }
     said
 }

@@ -37,22 +37,16 @@ pub(super) fn groups(result: &LabResult) -> Vec<Group<'_>> {
             variants.push(&classifier.variant);
         }
     }
-    let group = |(at, variant): (usize, &'_ Variant)| {
-        let runs: Vec<_> = result.classifiers.iter().filter(|run| run.variant == *variant).collect();
-        let accuracy = Summary::of(runs.iter().map(|run| run.test_accuracy).collect())?;
-        let mut auroc: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for (name, facts) in runs.iter().flat_map(|run| &run.detection.scores) {
-            auroc.entry(name).or_default().push(facts.metrics.auroc);
-        }
-        let auroc =
-            auroc.into_iter().filter_map(|(name, values)| Summary::of(values).map(|summary| (name, summary))).collect();
-        Some((at, runs, accuracy, auroc))
-    };
     let mut all = Vec::new();
     for (at, variant) in variants.into_iter().enumerate() {
-        if let Some((at, runs, accuracy, auroc)) = group((at, variant)) {
-            all.push(Group { variant, class: class(at), runs, accuracy, auroc });
+        let runs: Vec<_> = result.classifiers.iter().filter(|run| run.variant == *variant).collect();
+        let Some(accuracy) = Summary::of(runs.iter().map(|run| run.test_accuracy).collect()) else { continue };
+        let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for (name, facts) in runs.iter().flat_map(|run| &run.detection.scores) {
+            values.entry(name).or_default().push(facts.metrics.auroc);
         }
+        let auroc = values.into_iter().filter_map(|(name, values)| Some((name, Summary::of(values)?))).collect();
+        all.push(Group { variant, class: class(at), runs, accuracy, auroc });
     }
     all
 }
@@ -96,8 +90,18 @@ pub(super) fn in_255ths(eps: f64) -> f64 {
     (eps * 255.0 * 1e4).round() / 1e4
 }
 
+/// The attack at another attack's epsilon.
+pub(super) fn same_eps(attacks: &Attacks, eps: f64) -> Option<&ByEps> {
+    attacks.by_eps.iter().find(|at| (in_255ths(at.eps) - in_255ths(eps)).abs() < 1e-3)
+}
+
 /// The attack at the epsilon that the report shows, or at the largest if that was not run.
-pub(super) fn shown<'a>(attacks: &'a Attacks, shown_eps: f64) -> Option<&'a ByEps> {
+pub(super) fn shown(attacks: &Attacks, shown_eps: f64) -> Option<&ByEps> {
     let exact = attacks.by_eps.iter().find(|at| (in_255ths(at.eps) - shown_eps).abs() < 1e-3);
     exact.or_else(|| attacks.by_eps.iter().max_by(|a, b| a.eps.total_cmp(&b.eps)))
+}
+
+/// A class's name, or its number where it has none.
+pub(super) fn class_name(classes: &[String], at: usize) -> String {
+    classes.get(at).map_or_else(|| at.to_string(), Clone::clone)
 }

@@ -2,16 +2,16 @@
 
 use serde::Serialize;
 
-use crate::lab::axis::{Axis, Unit, share};
-use crate::lab::results::{Attacks, Detection, LabResult, Stage};
+use crate::lab::axis::share;
+use crate::lab::results::{ByEps, LabResult, Stage};
 
-use super::charts::{self, Banded, Curve, Curves, Sets};
+use super::charts;
 use super::drawing::Drawing;
-use super::findings::{self, Findings, counted};
-use super::groups::{self, Group, class, in_255ths, score_axis, score_label};
+use super::findings::{self, Findings};
+use super::gallery::{self, Gallery};
+use super::groups::{self, Group, score_axis, score_label};
 use super::reported::{self, Reported};
-use super::seeds::compare;
-use super::tables::{self, Strip};
+use super::seeds::{Summary, compare};
 
 /// Pictures of a kind that are shown at the most, so that the page stays small whatever the result holds.
 const SAMPLES: usize = 16;
@@ -29,9 +29,27 @@ pub(super) struct Page<'a> {
     groups: Vec<Row<'a>>,
     findings: Findings,
     cards: Cards,
-    charts: AllCharts,
+    charts: Gallery,
     repeat: [Vec<&'a Stage>; 5],
     reported: Vec<Reported>,
+    metrics: Vec<MetricRow>,
+    compat: Vec<CompatRow<'a>>,
+}
+
+/// One score of one baseline model, or their mean.
+#[derive(Serialize)]
+struct MetricRow {
+    score: String,
+    /// None for the mean.
+    seed: Option<u64>,
+    cells: Vec<String>,
+}
+
+/// One epsilon by the lab's conventions, and by ours where it was run.
+#[derive(Serialize)]
+struct CompatRow<'a> {
+    theirs: &'a ByEps,
+    ours: Option<&'a ByEps>,
 }
 
 /// A variant in the tables.
@@ -57,21 +75,6 @@ struct Cards {
     effect: (String, String, Option<Drawing>),
 }
 
-#[derive(Serialize)]
-struct AllCharts {
-    logits: Vec<Drawing>,
-    classifier: Vec<Drawing>,
-    autoencoder: Vec<Drawing>,
-    attacks: Vec<Drawing>,
-    targets: Vec<Drawing>,
-    training: Vec<Drawing>,
-    strips: Vec<Drawing>,
-    effect_histograms: Vec<Drawing>,
-    effect_rocs: Vec<Drawing>,
-    over_epochs: Vec<Drawing>,
-    compat: Vec<Drawing>,
-}
-
 impl<'a> Page<'a> {
     pub(super) fn new(result: &'a LabResult) -> Self {
         let groups = groups::groups(result);
@@ -84,32 +87,40 @@ impl<'a> Page<'a> {
             examples: EXAMPLES,
             findings: findings::findings(result, &groups, &scores),
             cards: cards(result, &groups, &scores),
-            charts: all_charts(result, &groups, &scores),
+            charts: gallery::all(result, &groups, &scores),
             repeat: [1, 2, 3, 4, 5].map(|exercise| stages_of(result, exercise)),
             reported: reported::rows(result, &groups),
-            groups: rows(result, &groups, &scores),
+            metrics: metrics(&groups[0], &scores),
+            compat: match (&result.attacks_compat, result.attacks.first()) {
+                (Some(theirs), ours) => {
+                    let beside =
+                        |at: &'a ByEps| CompatRow { theirs: at, ours: ours.and_then(|a| groups::same_eps(a, at.eps)) };
+                    theirs.by_eps.iter().map(beside).collect()
+                }
+                _ => Vec::new(),
+            },
+            groups: rows(&groups, &scores),
             scores,
             result,
         }
     }
 }
 
-/// The stages that an exercise's numbers come from, by what their names hold. Those that no rule knows stand in the
-/// list of conditions alone.
+/// The stages that an exercise's numbers come from, by their names: `train-fgsm-2-seed0`, `ood-ae3`, `attack-baseline`,
+/// and `-lab` at the end of what follows the lab's conventions. Others stand in the list of all stages alone.
 fn stages_of(result: &LabResult, exercise: usize) -> Vec<&Stage> {
     let exercises = |stage: &Stage| -> &[usize] {
-        let name = stage.name.to_lowercase();
-        let holds = |words: &[&str]| words.iter().any(|word| name.contains(word));
-        let is_robust = result.plan.variants.iter().any(|v| v.eps > 0.0 && name.contains(&v.name.to_lowercase()));
-        if holds(&["compat"]) {
+        let name = stage.name.as_str();
+        let is_robust = result.plan.variants.iter().any(|variant| variant.eps > 0.0 && name.contains(&variant.name));
+        if name.ends_with("-lab") {
             &[5]
-        } else if holds(&["attack", "victim", "target"]) {
+        } else if name.starts_with("attack") {
             &[2]
-        } else if holds(&["autoencoder"]) || name == "ae" || name.starts_with("ae-") {
+        } else if name.contains(&result.plan.autoencoder) {
             &[1]
-        } else if is_robust || holds(&["fgsm", "adversarial", "robust"]) {
-            &[3, 4]
-        } else if holds(&["baseline", "train", "classif", "ood", "detect", "score"]) {
+        } else if is_robust {
+            if name.starts_with("train") { &[3, 4] } else { &[4] }
+        } else if name.starts_with("train") || name.starts_with("ood") {
             &[1]
         } else {
             &[]
@@ -119,8 +130,7 @@ fn stages_of(result: &LabResult, exercise: usize) -> Vec<&Stage> {
     listed.filter(|stage| exercises(stage).contains(&exercise)).collect()
 }
 
-fn rows<'a>(result: &LabResult, groups: &[Group<'a>], scores: &[&str]) -> Vec<Row<'a>> {
-    let _ = result;
+fn rows<'a>(groups: &[Group<'a>], scores: &[&str]) -> Vec<Row<'a>> {
     groups
         .iter()
         .enumerate()
@@ -146,8 +156,27 @@ fn rows<'a>(result: &LabResult, groups: &[Group<'a>], scores: &[&str]) -> Vec<Ro
         .collect()
 }
 
-fn sets<'a>(result: &'a LabResult, detection: &'a Detection) -> Sets<'a> {
-    Sets { id: &result.plan.data_name, ood: &detection.ood }
+/// The baseline's metrics, every seed's and their mean, score by score.
+fn metrics(baseline: &Group<'_>, scores: &[&str]) -> Vec<MetricRow> {
+    let mut rows = Vec::new();
+    for name in scores {
+        let mut columns: [Vec<f64>; 6] = Default::default();
+        for run in &baseline.runs {
+            let Some(facts) = run.detection.scores.get(*name) else { continue };
+            let m = &facts.metrics;
+            let values = [m.auroc, m.aupr_in, m.aupr_out, m.fpr95_id, m.fpr95_ood, m.detection_error];
+            let cells = values.iter().map(|&value| share(value, 4)).collect();
+            rows.push(MetricRow { score: score_label(name), seed: Some(run.seed), cells });
+            for (column, value) in columns.iter_mut().zip(values) {
+                column.push(value);
+            }
+        }
+        if columns[0].len() > 1 {
+            let cells = columns.into_iter().filter_map(Summary::of).map(|summary| summary.text()).collect();
+            rows.push(MetricRow { score: score_label(name), seed: None, cells });
+        }
+    }
+    rows
 }
 
 fn cards(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Cards {
@@ -157,7 +186,14 @@ fn cards(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Cards {
     let chart = first.runs.first().and_then(|run| {
         let facts = run.detection.scores.get(main)?;
         let caption = format!("{} of the {}, seed {}", score_label(main), first.variant.name, run.seed);
-        charts::histogram("card-histogram", caption, &score_axis(main), sets(result, &run.detection), facts, true)
+        charts::histogram(
+            "card-histogram",
+            caption,
+            &score_axis(main),
+            gallery::sets(result, &run.detection),
+            facts,
+            true,
+        )
     });
     let autoencoder = result.autoencoder.detection.scores.values().next();
     let strongest = groups.iter().skip(1).max_by(|a, b| a.variant.eps.total_cmp(&b.variant.eps));
@@ -168,7 +204,10 @@ fn cards(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Cards {
                 _ => "not measured",
             };
             let mean = |group: &Group<'_>| group.auroc.get(main).map_or("–".to_owned(), |auroc| share(auroc.mean, 3));
-            (format!("{} → {}", mean(first), mean(group)), format!("{}: {words}", group.variant.name))
+            (
+                format!("{} → {}", mean(first), mean(group)),
+                format!("{} → {}: {words}", first.variant.name, group.variant.name),
+            )
         }
         None => (text(first), "only one variant was trained".to_owned()),
     };
@@ -179,260 +218,6 @@ fn cards(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Cards {
             let at = groups::shown(attack, result.plan.shown_eps)?;
             Some((attack.clean_accuracy, at.accuracy, at.eps))
         }),
-        effect: (effect.0, effect.1, strip("card-strip", groups, main, true)),
+        effect: (effect.0, effect.1, gallery::strip("card-strip", groups, main, true)),
     }
-}
-
-fn strip(key: &str, groups: &[Group<'_>], score: &str, small: bool) -> Option<Drawing> {
-    let rows: Vec<Strip> = groups
-        .iter()
-        .filter_map(|group| {
-            let dots = group.runs.iter().filter_map(|run| {
-                let auroc = run.detection.scores.get(score)?.metrics.auroc;
-                Some((format!("{}, seed {}: {}", group.variant.name, run.seed, share(auroc, 4)), auroc))
-            });
-            let mean = group.auroc.get(score)?.mean;
-            Some(Strip { class: group.class.clone(), name: group.variant.name.clone(), dots: dots.collect(), mean })
-        })
-        .collect();
-    tables::strip(key, format!("AUROC of {}, a dot a seed", score_label(score)), &rows, small)
-}
-
-fn all_charts(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> AllCharts {
-    AllCharts {
-        logits: logits(result),
-        classifier: groups[0]
-            .runs
-            .first()
-            .map(|run| {
-                detection(result, &run.detection, scores, "c", &format!("{}, seed {}", run.variant.name, run.seed))
-            })
-            .unwrap_or_default(),
-        autoencoder: {
-            let names: Vec<&str> = result.autoencoder.detection.scores.keys().map(String::as_str).collect();
-            detection(result, &result.autoencoder.detection, &names, "a", "autoencoder")
-        },
-        attacks: attack_curves(
-            &result.attacks,
-            result.attacks.iter().map(|attack| attack.variant.name.clone()),
-            "attack",
-        ),
-        targets: result
-            .attacks
-            .iter()
-            .enumerate()
-            .filter_map(|(at, attack)| {
-                let caption =
-                    format!("{}: targeted success in percent, ε = {}/255", attack.variant.name, result.plan.shown_eps);
-                tables::targets(&format!("targets-{at}"), caption, &result.classes, &attack.targets)
-            })
-            .collect(),
-        training: training(groups),
-        strips: scores
-            .iter()
-            .enumerate()
-            .filter_map(|(at, score)| strip(&format!("strip-{at}"), groups, score, false))
-            .collect(),
-        effect_histograms: effect_histograms(result, groups, scores),
-        effect_rocs: effect_rocs(groups, scores),
-        over_epochs: over_epochs(groups, scores),
-        compat: compat(result),
-    }
-}
-
-fn logits(result: &LabResult) -> Vec<Drawing> {
-    let Some(pair) = result.classifiers.iter().find_map(|run| run.logits.as_ref()) else { return Vec::new() };
-    let label = result.classes.get(pair.id_label).map_or_else(|| pair.id_label.to_string(), Clone::clone);
-    let id = tables::logits("logits-id", format!("a test picture ({label})"), &result.classes, &pair.id_logits, "id");
-    let ood = tables::logits("logits-ood", "a noise picture".to_owned(), &result.classes, &pair.ood_logits, "ood");
-    id.into_iter().chain(ood).collect()
-}
-
-/// Every score's histogram, and one chart of all ROC curves.
-fn detection(result: &LabResult, detection: &Detection, scores: &[&str], key: &str, whose: &str) -> Vec<Drawing> {
-    let mut all: Vec<Drawing> = scores
-        .iter()
-        .enumerate()
-        .filter_map(|(at, name)| {
-            let facts = detection.scores.get(*name)?;
-            let caption = format!("{}: {whose}, AUROC {}", score_label(name), share(facts.metrics.auroc, 4));
-            let sets = sets(result, detection);
-            charts::histogram(&format!("{key}-histogram-{at}"), caption, &score_axis(name), sets, facts, false)
-        })
-        .collect();
-    let curves: Vec<Curve> = scores
-        .iter()
-        .enumerate()
-        .filter_map(|(at, name)| {
-            let facts = detection.scores.get(*name)?;
-            let name = format!("{} ({})", score_label(name), share(facts.metrics.auroc, 4));
-            Some(Curve { class: class(at + 1), name, points: facts.roc.clone() })
-        })
-        .collect();
-    all.extend(charts::roc(&format!("{key}-roc"), format!("ROC: {whose} (AUROC)"), &curves));
-    all
-}
-
-fn line(class: String, name: String, points: Vec<(f64, f64)>) -> Banded {
-    Banded { curve: Curve { class, name, points }, band: Vec::new(), marks: Vec::new() }
-}
-
-/// Accuracy and targeted success over epsilon, and PGD's accuracy where it was run.
-fn attack_curves(attacks: &[Attacks], names: impl Iterator<Item = String> + Clone, key: &str) -> Vec<Drawing> {
-    type Pick = fn(&crate::lab::results::ByEps) -> Option<f64>;
-    let most = attacks.iter().flat_map(|attack| &attack.by_eps).map(|at| in_255ths(at.eps)).fold(1.0, f64::max);
-    let charts: [(&str, &str, &str, Pick); 3] = [
-        ("accuracy", "Accuracy under FGSM", "accuracy", |at| Some(at.accuracy)),
-        ("pgd", "Accuracy under PGD, ten steps", "accuracy", |at| at.pgd_accuracy),
-        ("targeted", "Targeted FGSM: next class reached", "success", |at| Some(at.targeted_success)),
-    ];
-    charts
-        .into_iter()
-        .filter_map(|(part, caption, y_name, pick)| {
-            let lines: Vec<Banded> = attacks
-                .iter()
-                .zip(names.clone())
-                .enumerate()
-                .map(|(at, (attack, name))| {
-                    let mut points: Vec<(f64, f64)> =
-                        attack.by_eps.iter().filter_map(|by| Some((in_255ths(by.eps), pick(by)?))).collect();
-                    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-                    // Without an attack the accuracy is the clean one.
-                    let starts_clean = y_name == "accuracy" && points.first().is_some_and(|point| point.0 > 0.0);
-                    if starts_clean {
-                        points.insert(0, (0.0, attack.clean_accuracy));
-                    }
-                    line(class(at), name, points)
-                })
-                .collect();
-            let about = Curves {
-                key: &format!("{key}-{part}"),
-                caption: caption.to_owned(),
-                x_name: "ε in 1/255",
-                y_name,
-                unit: Unit::Percent,
-                whole: true,
-                level: None,
-            };
-            charts::curves(about, Axis::exact(0.0, most, 8.0, Unit::Plain), &lines)
-        })
-        .collect()
-}
-
-/// The mean over seeds of what `pick` finds after each epoch, with the range of the seeds.
-fn over_seeds(group: &Group<'_>, pick: impl Fn(&crate::lab::results::EpochFacts) -> Option<f64>) -> Banded {
-    let mut banded = line(group.class.clone(), group.variant.name.clone(), Vec::new());
-    for epoch in 1..=group.epochs() {
-        let at = group.runs.iter().flat_map(|run| run.epochs.iter().find(|facts| facts.epoch == epoch));
-        let values: Vec<f64> = at.filter_map(&pick).filter(|value| value.is_finite()).collect();
-        if let Some(summary) = super::seeds::Summary::of(values) {
-            banded.curve.points.push((f64::from(epoch), summary.mean));
-            banded.band.push((f64::from(epoch), summary.low, summary.high));
-        }
-    }
-    banded
-}
-
-fn training(groups: &[Group<'_>]) -> Vec<Drawing> {
-    let robust = groups.iter().skip(1).enumerate();
-    robust
-        .filter_map(|(at, group)| {
-            let named = |mut line: Banded, class: &str, name: &str| {
-                (line.curve.class, line.curve.name) = (class.to_owned(), name.to_owned());
-                line
-            };
-            let clean = named(over_seeds(group, |epoch| Some(epoch.test_accuracy)), "clean", "clean");
-            let fgsm = named(over_seeds(group, |epoch| epoch.fgsm_accuracy), "fgsm", "FGSM");
-            let mut pgd = named(over_seeds(group, |epoch| epoch.pgd_accuracy), "pgd", "PGD");
-            let alarms = group.runs.iter().flat_map(|run| run.epochs.iter().filter(|epoch| epoch.alarm));
-            pgd.marks = alarms.map(|facts| (f64::from(facts.epoch), facts.pgd_accuracy.unwrap_or(0.0))).collect();
-            let about = Curves {
-                key: &format!("training-{at}"),
-                caption: format!(
-                    "{}: accuracy after each epoch, {}",
-                    group.variant.name,
-                    counted(group.runs.len(), "seed")
-                ),
-                x_name: "epoch",
-                y_name: "accuracy",
-                unit: Unit::Percent,
-                whole: true,
-                level: None,
-            };
-            charts::curves(about, Axis::epochs(group.epochs() as usize, 8.0), &[clean, fgsm, pgd])
-        })
-        .collect()
-}
-
-fn effect_histograms(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> Vec<Drawing> {
-    let Some(&main) = scores.first() else { return Vec::new() };
-    groups
-        .iter()
-        .enumerate()
-        .filter_map(|(at, group)| {
-            let run = group.runs.first()?;
-            let facts = run.detection.scores.get(main)?;
-            let auroc = share(facts.metrics.auroc, 4);
-            let caption = format!("{}, seed {}: AUROC {auroc}", group.variant.name, run.seed);
-            let sets = sets(result, &run.detection);
-            charts::histogram(&format!("effect-histogram-{at}"), caption, &score_axis(main), sets, facts, false)
-        })
-        .collect()
-}
-
-fn effect_rocs(groups: &[Group<'_>], scores: &[&str]) -> Vec<Drawing> {
-    let charts = scores.iter().enumerate().filter_map(|(at, score)| {
-        let curves: Vec<Curve> = groups
-            .iter()
-            .filter_map(|group| {
-                let facts = group.runs.first()?.detection.scores.get(*score)?;
-                let name = format!("{} ({})", group.variant.name, share(facts.metrics.auroc, 4));
-                Some(Curve { class: group.class.clone(), name, points: facts.roc.clone() })
-            })
-            .collect();
-        let seed = groups[0].runs.first()?.seed;
-        charts::roc(&format!("effect-roc-{at}"), format!("ROC of {}, seed {seed}", score_label(score)), &curves)
-    });
-    charts.collect()
-}
-
-fn over_epochs(groups: &[Group<'_>], scores: &[&str]) -> Vec<Drawing> {
-    let epochs = groups.iter().map(Group::epochs).max().unwrap_or(0) as usize;
-    let charts = scores.iter().enumerate().filter_map(|(at, score)| {
-        let lines: Vec<Banded> =
-            groups.iter().map(|group| over_seeds(group, |epoch| epoch.auroc.get(*score).copied())).collect();
-        let about = Curves {
-            key: &format!("epochs-{at}"),
-            caption: format!("AUROC of {} after each epoch", score_label(score)),
-            x_name: "epoch",
-            y_name: "AUROC",
-            unit: Unit::Plain,
-            whole: true,
-            level: Some((0.5, "guessing")),
-        };
-        charts::curves(about, Axis::epochs(epochs, 8.0), &lines)
-    });
-    charts.collect()
-}
-
-/// The lab's conventions beside ours.
-fn compat(result: &LabResult) -> Vec<Drawing> {
-    let mut all = Vec::new();
-    if let (Some(compat), Some(ours)) = (&result.attacks_compat, result.attacks.first()) {
-        let both = [ours.clone(), compat.clone()];
-        let names = ["ours", "the lab's"].into_iter().map(str::to_owned);
-        all.extend(attack_curves(&both, names, "compat"));
-    }
-    if let Some(compat) = &result.autoencoder_compat {
-        for (key, autoencoder, whose) in
-            [("o", &result.autoencoder, "on pixels in [0, 1]"), ("l", compat, "as the lab trained it")]
-        {
-            let names: Vec<&str> = autoencoder.detection.scores.keys().map(String::as_str).collect();
-            let mut charts = detection(result, &autoencoder.detection, &names, key, whose);
-            // Only the histograms: two ROC curves of one score say nothing more.
-            charts.truncate(names.len());
-            all.extend(charts);
-        }
-    }
-    all
 }

@@ -48,15 +48,20 @@ impl Summary {
     /// `0.512 ± 0.110`, or the number alone where there is but one.
     pub(super) fn text(&self) -> String {
         let mean = share(self.mean, 3);
-        self.deviation.map_or_else(|| mean.clone(), |deviation| format!("{mean} ± {deviation:.3}"))
+        self.deviation
+            .filter(|deviation| deviation.is_finite())
+            .map_or_else(|| mean.clone(), |deviation| format!("{mean}\u{a0}±\u{a0}{deviation:.3}"))
     }
 
     /// The same for shares in percent.
     pub(super) fn percent(&self) -> String {
+        if !self.mean.is_finite() {
+            return "–".to_owned();
+        }
         let mean = format!("{:.1}", 100.0 * self.mean);
         match self.deviation {
-            Some(deviation) => format!("{mean} ± {:.1} %", 100.0 * deviation),
-            None => format!("{mean} %"),
+            Some(deviation) => format!("{mean}\u{a0}±\u{a0}{:.1}\u{a0}%", 100.0 * deviation),
+            None => format!("{mean}\u{a0}%"),
         }
     }
 
@@ -128,9 +133,9 @@ mod tests {
     fn spread_is_the_samples() {
         let two = summary(&[0.4, 0.6]);
         assert!((two.deviation.unwrap() - 0.02f64.sqrt()).abs() < 1e-12);
-        assert_eq!(two.text(), "0.500 ± 0.141");
+        assert_eq!(two.text(), "0.500\u{a0}±\u{a0}0.141");
         assert_eq!(summary(&[0.5]).text(), "0.500");
-        assert_eq!(summary(&[0.5]).percent(), "50.0 %");
+        assert_eq!(summary(&[0.5]).percent(), "50.0\u{a0}%");
         assert!(Summary::of(Vec::new()).is_none());
     }
 

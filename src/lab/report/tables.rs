@@ -3,6 +3,7 @@
 use crate::lab::axis::{Axis, Unit, share};
 
 use super::drawing::{BELOW, Drawing, Panel, WIDTH, cut, text_width};
+use super::groups::class_name;
 
 /// Room for the names of classes and models.
 const NAMES: f64 = 84.0;
@@ -15,10 +16,11 @@ pub(super) fn logits(key: &str, caption: String, classes: &[String], logits: &[f
     if !(most.is_finite() && least.is_finite()) {
         return None;
     }
-    let name = |at: usize| classes.get(at).map_or_else(|| at.to_string(), Clone::clone);
+    let name = |at| class_name(classes, at);
     let description = format!("Logits of one picture; the largest is {} with {most:.2}.", name(best));
     let mut drawing = Drawing::new(key, caption, description, WIDTH, 0.0);
-    let row = 20.0;
+    // About as tall as a ROC curve beside it, for the usual ten classes.
+    let row = (270.0 / values.len() as f64).clamp(18.0, 32.0);
     // Numbers stand beyond the ends of the bars.
     let (left, right) = (NAMES + 42.0, WIDTH - 42.0);
     let span = (most.max(0.0) - least).max(1e-9);
@@ -26,13 +28,25 @@ pub(super) fn logits(key: &str, caption: String, classes: &[String], logits: &[f
     for (at, &value) in values.iter().enumerate() {
         let y = row * at as f64;
         let tone = if at == best { "bar" } else { "bar pale" };
-        drawing.text((NAMES - 6.0, y + 14.0), if at == best { "t end strong" } else { "t end" }, cut(&name(at), NAMES));
-        drawing.rect_with_tip([(x(0.0), y + 3.0), (x(value), y + 17.0)], &format!("{tone} {class}"), Some(name(at)));
-        let text = format!("{value:.1}").replace('-', "\u{2212}");
+        drawing.text(
+            (NAMES - 6.0, y + row / 2.0 + 4.0),
+            if at == best { "t end strong" } else { "t end" },
+            cut(&name(at), NAMES - 12.0),
+        );
+        drawing.rect_with_tip(
+            [(x(0.0), y + 3.0), (x(value), y + row - 3.0)],
+            &format!("{tone} {class}"),
+            Some(name(at)),
+        );
+        // Hardly trained models have small logits; zero has no sign.
+        let decimals = if span < 2.0 { 3 } else { 1 };
+        let half = 0.5 * 10f64.powi(-decimals);
+        let shown = if value.abs() < half { 0.0 } else { value };
+        let text = format!("{shown:.*}", decimals as usize).replace('-', "\u{2212}");
         if value < 0.0 {
-            drawing.text((x(value) - 4.0, y + 14.0), "t end soft", text);
+            drawing.text((x(value) - 4.0, y + row / 2.0 + 4.0), "t end soft", text);
         } else {
-            drawing.text((x(value) + 4.0, y + 14.0), "t soft", text);
+            drawing.text((x(value) + 4.0, y + row / 2.0 + 4.0), "t soft", text);
         }
     }
     let height = row * values.len() as f64;
@@ -52,19 +66,22 @@ pub(super) fn targets(key: &str, caption: String, classes: &[String], table: &[V
         table.len(),
         100.0 * most
     );
-    let name = |at: usize| classes.get(at).map_or_else(|| at.to_string(), Clone::clone);
+    let name = |at| class_name(classes, at);
     let mut drawing = Drawing::new(key, caption, description, WIDTH, 0.0);
-    let cell = (WIDTH - NAMES) / columns as f64;
-    let top = 82.0;
+    // The last column's name leans out to the right.
+    let cell = (WIDTH - NAMES - 12.0) / columns as f64;
+    let longest = classes.iter().map(|name| text_width(name)).fold(0.0, f64::max);
+    let top = (longest * 0.87 + 18.0).clamp(44.0, 84.0);
     let height = cell.min(28.0);
-    drawing.text((NAMES - 6.0, top - 6.0), "t end soft", "label ↓ target →");
+    drawing.text((0.0, top - 22.0), "t soft", "target →");
+    drawing.text((0.0, top - 6.0), "t soft", "label ↓");
     for column in 0..columns {
         let x = NAMES + cell * (column as f64 + 0.5) + 4.0;
-        drawing.turned_text((x, top - 6.0), "t", cut(&name(column), top), -60.0);
+        drawing.turned_text((x, top - 6.0), "t", cut(&name(column), 72.0), -60.0);
     }
     for (row, values) in table.iter().enumerate() {
         let y = top + height * row as f64;
-        drawing.text((NAMES - 6.0, y + height / 2.0 + 4.0), "t end", cut(&name(row), NAMES - 6.0));
+        drawing.text((NAMES - 6.0, y + height / 2.0 + 4.0), "t end", cut(&name(row), NAMES - 12.0));
         for (column, value) in values.iter().enumerate() {
             let x = NAMES + cell * column as f64;
             let corners = [(x + 0.75, y + 0.75), (x + cell - 0.75, y + height - 0.75)];
@@ -101,14 +118,14 @@ pub(super) fn strip(key: &str, caption: String, rows: &[Strip], small: bool) -> 
     let said: Vec<String> = rows.iter().map(|row| format!("{} mean {}", row.name, share(row.mean, 3))).collect();
     let description = format!("AUROC of every seed as a dot, one row a model: {}.", said.join("; "));
     let mut drawing = Drawing::new(key, caption, description, if small { 260.0 } else { WIDTH }, 0.0);
-    let height = 26.0;
+    let height = if small { 36.0 } else { 26.0 };
     let left = rows.iter().map(|row| text_width(&row.name)).fold(0.0, f64::max).min(NAMES + 26.0) + 10.0;
     let lowest = rows.iter().flat_map(|row| &row.dots).map(|dot| dot.1).fold(0.5, f64::min);
     let low = if lowest < 0.45 { 0.0 } else { 0.4 };
     let panel = Panel {
         left,
         top: 4.0,
-        right: drawing.width - 10.0,
+        right: drawing.width - 16.0,
         bottom: 4.0 + height * rows.len() as f64,
         x: Axis::exact(low, 1.0, if small { 4.0 } else { 5.0 }, Unit::Plain),
         y: Axis::exact(0.0, 1.0, 1.0, Unit::Plain),
