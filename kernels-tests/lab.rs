@@ -88,6 +88,9 @@ fn an_interrupted_run_goes_on_and_ends_like_any_other() {
         assert!(child.try_wait().unwrap().is_none(), "the run ended by itself");
         std::thread::sleep(Duration::from_millis(5));
     }
+    // Two at once would write over each other.
+    let second = lab(broken.path(), &[]).output().unwrap();
+    assert!(!second.status.success() && text(&second.stderr).contains("another run of the lab is writing to lab"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!broken.path().join("lab/result.json").exists(), "it was to be interrupted");

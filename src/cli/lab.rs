@@ -14,11 +14,11 @@ use super::output;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Preset {
-    /// The built-in pictures, small: about three minutes on two cores without a GPU
+    /// The built-in pictures, few of them: minutes on two cores without a GPU
     Demo,
-    /// CIFAR-10 and lenet, 15 epochs: about ten minutes on a laptop's GPU
+    /// CIFAR-10 and lenet, 15 epochs: for a laptop's GPU
     Quick,
-    /// CIFAR-10 and the lab's CNN, 50 epochs: hours
+    /// CIFAR-10 and the lab's CNN, 50 epochs: for a fast GPU
     Paper,
     /// For tests
     #[value(hide = true)]
