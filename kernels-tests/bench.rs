@@ -139,6 +139,9 @@ fn work_is_what_was_said_or_else_the_bytes_that_are_bound() {
     let found: Vec<Work> = gpu.take_profile().unwrap().into_iter().map(|sample| sample.work).collect();
     assert_eq!(found, [Work { flops: 0, bytes: 512 }, Work { flops: 7, bytes: 9 }]);
     assert_eq!(gpu.read(&y).unwrap(), vec![1.0; 64]);
+    let sums = gpu.empty([4]).unwrap();
+    shadegrad::ops::ceiling::read(&gpu, &x, &sums).unwrap();
+    assert_eq!(gpu.read(&sums).unwrap(), vec![16.0; 4]);
 }
 
 #[test]

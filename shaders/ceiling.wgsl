@@ -4,6 +4,7 @@
 //     arithmetic counts; 16 links of each chain are written out. FUSED = 1 for fma(). 32 CHAINS rounds operations an
 //     invocation, four times as many where Value is vec4<f32>.
 // copy: to[i] = from[i], four values an invocation.
+// read_all: to[i] = the sum over r < 16 of from[count r + i]: hardly any writes, which some adapters charge more for.
 // Needs scalar.wgsl or vec4.wgsl before it.
 // Grid: linear, 64 invocations a workgroup.
 
@@ -49,4 +50,16 @@ fn copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i < p.count { to_values[i] = from_values[i]; }
+}
+
+@compute @workgroup_size(64)
+fn read_all(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+            @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count { return; }
+    var total = vec4<f32>(0.0);
+    for (var r = 0u; r < 16u; r++) { // unroll
+        total += from_values[p.count * r + i];
+    }
+    to_values[i] = total;
 }

@@ -1,4 +1,4 @@
-//! What an adapter can do at the most: arithmetic in registers, and a copy (`shaders/ceiling.wgsl`).
+//! What an adapter can do at the most: arithmetic in registers, copies and reads (`shaders/ceiling.wgsl`).
 
 use bytemuck::NoUninit;
 
@@ -7,6 +7,10 @@ use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 
 static MULTIPLY_ADD: [Kernel; 2] = value_kernels!("multiply_add", "ceiling", "multiply_add", "w");
 static COPY: Kernel = kernel!("copy", "vec4" "ceiling", "copy", "rw");
+static READ: Kernel = kernel!("read", "vec4" "ceiling", "read_all", "rw");
+
+/// Values of `from` that one value of [`read`]'s result sums.
+pub const READS: usize = 16;
 
 /// Links of a chain that one round writes out.
 const LINKS: u32 = 16;
@@ -54,6 +58,14 @@ pub fn copy(gpu: &Gpu, from: &Tensor, to: &Tensor) -> Result<()> {
     GpuError::expect_shape("copy", "the source", from.shape(), to.shape())?;
     let params = Params { count: count as u32, rounds: 0, factor: 0.0, addend: 0.0 };
     launch_flat(gpu, &COPY, &[("CHAINS", 1), ("FUSED", 0)], &params, &[from.span(), to.span()], count)
+}
+
+/// Adds [`READS`] stretches of `from`, each as long as `to`: reads without many writes.
+pub fn read(gpu: &Gpu, from: &Tensor, to: &Tensor) -> Result<()> {
+    let count = whole("read", to)?;
+    GpuError::expect_shape("read", "the source", from.shape(), [READS * to.count()].into())?;
+    let params = Params { count: count as u32, rounds: 0, factor: 0.0, addend: 0.0 };
+    launch_flat(gpu, &READ, &[("CHAINS", 1), ("FUSED", 0)], &params, &[from.span(), to.span()], count)
 }
 
 /// How many groups of four elements there are.

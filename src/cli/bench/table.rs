@@ -7,7 +7,8 @@ use super::{KernelRow, Report};
 
 fn ceilings(found: &Ceilings) {
     say(&format!(
-        "ceilings: {:.1} GFLOP/s (multiply-adds in registers), {:.1} GB/s (copy of 64 MiB), {:.1} GB/s (copy of 2 MiB)",
+        "ceilings: {:.1} GFLOP/s (multiply-adds in registers), {:.1} GB/s (copying or reading 64 MiB), {:.1} GB/s \
+         (2 MiB)",
         found.gflops, found.gbps, found.gbps_cached
     ));
 }

@@ -12,9 +12,9 @@ use super::clock::{Budget, time};
 pub struct Ceilings {
     /// Multiply-adds in registers.
     pub gflops: f64,
-    /// A copy of 64 MiB, read and written bytes counted both.
+    /// A copy of 64 MiB, read and written bytes counted both; or reading as much, if that is faster.
     pub gbps: f64,
-    /// A copy of 2 MiB, which caches may hold: the ceiling of kernels that touch no more than [`CACHED`] bytes.
+    /// The same for 2 MiB, which caches may hold: the ceiling of kernels that touch no more than [`CACHED`] bytes.
     pub gbps_cached: f64,
 }
 
@@ -38,7 +38,7 @@ impl Ceilings {
         for (chains, vectors, fused) in [(8, false, true), (16, false, true), (4, true, true), (8, true, false)] {
             gflops = gflops.max(arithmetic(gpu, budget, Form { chains, vectors, fused })?);
         }
-        let [gbps, small] = [64 << 20, 2 << 20].map(|bytes| copy(gpu, budget, bytes));
+        let [gbps, small] = [64 << 20, 2 << 20].map(|bytes| traffic(gpu, budget, bytes));
         let gbps = gbps?;
         Ok(Self { gflops, gbps, gbps_cached: gbps.max(small?) })
     }
@@ -68,12 +68,16 @@ fn arithmetic(gpu: &Gpu, budget: Budget, form: Form) -> Result<f64> {
     }
 }
 
-/// Bytes read and written a second, in billions.
-fn copy(gpu: &Gpu, budget: Budget, bytes: usize) -> Result<f64> {
-    let count = bytes.min(gpu.max_binding_bytes() as usize) / 16 * 4;
+/// Bytes a second, in billions, of a copy or of reading, whichever is faster.
+fn traffic(gpu: &Gpu, budget: Budget, bytes: usize) -> Result<f64> {
+    let small = bytes.min(gpu.max_binding_bytes() as usize) / (16 * ceiling::READS) * 4;
+    let count = small * ceiling::READS;
     let (from, to) = (gpu.filled([count], 1.0)?, gpu.empty([count])?);
-    let timing = time(gpu, budget, &mut || ceiling::copy(gpu, &from, &to))?;
-    Ok(8.0 * count as f64 / timing.ms_min * 1e-6)
+    let copy = time(gpu, budget, &mut || ceiling::copy(gpu, &from, &to))?;
+    let sums = gpu.empty([small])?;
+    let read = time(gpu, budget, &mut || ceiling::read(gpu, &from, &sums))?;
+    let rate = |elements: usize, milliseconds: f64| 4.0 * elements as f64 / milliseconds * 1e-6;
+    Ok(rate(2 * count, copy.ms_min).max(rate(count + small, read.ms_min)))
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ mod row;
 mod start;
 mod steps;
 
+use crate::attack::AttackError;
 use crate::gpu::{Gpu, GpuError, Tensor, Work};
+use crate::models;
+use crate::nn::Task;
 use crate::ops::noise::{self, Source};
 use crate::random::Purpose;
 
@@ -102,8 +105,11 @@ pub fn run(
     (command, adapter): (&[String], Option<String>),
     watch: &mut dyn FnMut(&str),
 ) -> Result<Report, LabError> {
+    let insist = suite == Suite::Attack && options.model.is_some();
     for model in options.models() {
-        crate::models::architecture(model)?;
+        if models::architecture(model)?.task != Task::Classify && insist {
+            return Err(AttackError::NotAClassifier { model: model.to_owned() }.into());
+        }
     }
     if options.batch == Some(0) {
         return Err(GpuError::operand("bench", "a batch has at least one picture").into());
@@ -142,8 +148,7 @@ pub fn run(
         Suite::Attack | Suite::All => &[Kind::Train, Kind::Attack],
         _ => &[],
     };
-    let insist = suite == Suite::Attack && options.model.is_some();
-    let steps = if kinds.is_empty() { Vec::new() } else { steps::rows(gpu, kinds, insist, options, watch)? };
+    let steps = if kinds.is_empty() { Vec::new() } else { steps::rows(gpu, kinds, options, watch)? };
     let host = if wants(Suite::Train) { Some(start::host(gpu)?) } else { None };
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),

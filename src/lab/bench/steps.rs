@@ -26,18 +26,17 @@ struct Runner {
 }
 
 /// Rows for the models of the options; of two kinds, rounds take turns, so that both meet the same machine. An
-/// autoencoder has no attack step: it is passed over, or refused where `insist`.
+/// autoencoder has no attack step and is passed over.
 pub(super) fn rows(
     gpu: &Gpu,
     kinds: &[Kind],
-    insist: bool,
     options: &Options,
     watch: &mut dyn FnMut(&str),
 ) -> Result<Vec<StepRow>, LabError> {
     let mut rows = Vec::new();
     for model in options.models() {
         let batch = options.batch(model);
-        let attackable = insist || models::architecture(model)?.task == Task::Classify;
+        let attackable = models::architecture(model)?.task == Task::Classify;
         let mut watched = Vec::new();
         for &kind in kinds.iter().filter(|&&kind| kind == Kind::Train || attackable) {
             watch(&format!("{} step of {model} at batch {batch}", kind.name()));
