@@ -120,6 +120,30 @@ fn an_interrupted_run_goes_on_and_ends_like_any_other() {
     assert!(timeless(repaired) == timeless(wanted));
 
     check(&parsed, whole.path());
+    the_commands_do_the_same_alone(&parsed, whole.path());
+}
+
+/// What the result gives as a stage's command finds what the stage found.
+fn the_commands_do_the_same_alone(result: &LabResult, folder: &Path) {
+    let alone = |name: &str| -> Value {
+        let stage = result.stages.iter().find(|stage| stage.name == name).unwrap();
+        let words: Vec<&str> = stage.command.as_ref().unwrap().split(' ').collect();
+        assert_eq!(words[0], "shadegrad");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shadegrad"));
+        succeed(command.current_dir(folder).args(&words[1..]));
+        serde_json::from_slice(&fs::read(folder.join("out").join(name).join("result.json")).unwrap()).unwrap()
+    };
+    let robust = &result.classifiers[2];
+    let trained = alone("train-fgsm-8-seed0");
+    assert_eq!(trained["test_accuracy"], robust.test_accuracy);
+    let weights = |path: &Path| fs::read(path.join("last.safetensors")).unwrap();
+    let same =
+        weights(&folder.join("out/train-fgsm-8-seed0")) == weights(&folder.join("lab/stages/train-fgsm-8-seed0"));
+    assert!(same, "the command trains another model");
+    let scored = alone("ood-fgsm-8-seed0");
+    assert_eq!(scored["scores"]["energy"]["auroc"], robust.detection.scores["energy"].metrics.auroc);
+    let attacked = alone("attack-fgsm-8");
+    assert_eq!(attacked["by_eps"][0]["accuracy"], result.attacks[1].by_eps[0].accuracy, "{attacked}");
 }
 
 /// The result holds what every exercise asks for.

@@ -59,6 +59,13 @@ pub struct DataSet {
 }
 
 /// What can be wrong with data.
+impl DataSet {
+    /// Keeps at most the first `train` and `test` pictures.
+    pub fn truncated(self, train: usize, test: usize) -> Self {
+        Self { train: self.train.truncated(train), test: self.test.truncated(test), ..self }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     #[error(transparent)]

@@ -62,8 +62,7 @@ impl Material {
         let plan = &recipe.plan;
         let all = data::open(&plan.data)?;
         let whole = [all.train.count() <= plan.max_train, all.test.count() <= plan.max_test];
-        let (train, test) = (all.train.truncated(plan.max_train), all.test.truncated(plan.max_test));
-        let data = DataSet { train, test, ..all };
+        let data = all.truncated(plan.max_train, plan.max_test);
         let names = data.classes.join("\n");
         let sets = [&data.train, &data.test].map(|images| [&images.bytes[..], &images.labels[..]]);
         let fingerprint = fingerprint(sets.into_iter().flatten().chain([names.as_bytes()]));

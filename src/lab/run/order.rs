@@ -53,15 +53,18 @@ impl Order<'_> {
         more
     }
 
-    fn train_command(&self, model: &str, epochs: u32, rate: f64, seed: u64, more: &str, stage: &str) -> Option<String> {
+    fn train_command(&self, model: &str, epochs: u32, rate: f64, seed: u64, more: &str, stage: &str) -> String {
         let plan = &self.recipe.plan;
         let (data, batch) = (quoted(&plan.data), plan.batch);
-        (self.whole == [true, true]).then(|| {
-            format!(
-                "shadegrad train --model {model} --data {data} --epochs {epochs} --batch {batch} --lr {rate}{more} \
-                 --seed {seed} --out out/{stage}"
-            )
-        })
+        let limit = |whole: bool, set: &str, count: usize| {
+            if whole { String::new() } else { format!(" --{set}-images {count}") }
+        };
+        let train = limit(self.whole[0], "train", self.data.train.count());
+        let test = limit(self.whole[1], "test", self.data.test.count());
+        format!(
+            "shadegrad train --model {model} --data {data}{train}{test} --epochs {epochs} --batch {batch} --lr {rate}{more} \
+             --seed {seed} --out out/{stage}"
+        )
     }
 
     /// `ood` takes as many of FakeData as of the test set, and begins with the same picture.
@@ -73,6 +76,22 @@ impl Order<'_> {
             let (weights, data) = (self.weights(trained), quoted(&plan.data));
             format!("shadegrad ood --weights {weights} --data {data} --ood fake{limit} --out out/{stage}")
         })
+    }
+
+    /// FGSM at every epsilon; with the table, if it is of the last one and of the same pictures. PGD is another command.
+    fn attack_command(&self, trained: &str, images: usize, compat: bool, stage: &str) -> String {
+        let (recipe, plan) = (self.recipe, &self.recipe.plan);
+        let eps: Vec<String> = plan.attack_eps.iter().map(|eps| format!("{eps}/255")).collect();
+        let same = plan.attack_eps.last() == Some(&plan.shown_eps) && recipe.table_images >= images;
+        format!(
+            "shadegrad attack --weights {} --data {} --eps {} --count {images} --seed {}{}{} --out out/{stage}",
+            self.weights(trained),
+            quoted(&plan.data),
+            eps.join(","),
+            plan.seeds[0],
+            if same { " --table" } else { "" },
+            if compat { " --lab-compat" } else { "" },
+        )
     }
 
     pub fn train(&self, variant: &Variant, seed: u64) -> Planned {
@@ -92,7 +111,7 @@ impl Order<'_> {
         };
         Planned {
             title: format!("Train {} on {}{how}, seed {seed}", plan.model, plan.data_name),
-            command: self.train_command(&plan.model, plan.epochs, plan.rate, seed, &more, &name),
+            command: Some(self.train_command(&plan.model, plan.epochs, plan.rate, seed, &more, &name)),
             key: self.key(
                 "train a classifier",
                 json!({
@@ -138,7 +157,7 @@ impl Order<'_> {
         let (epochs, seed) = (plan.autoencoder_epochs, plan.seeds[0]);
         Planned {
             title: format!("Train {model} on {}{}", plan.data_name, if compat { ", as the lab did" } else { "" }),
-            command: self.train_command(&model, epochs, rate, seed, "", &name),
+            command: Some(self.train_command(&model, epochs, rate, seed, "", &name)),
             key: self.key(
                 "train an autoencoder",
                 json!({ "model": model, "epochs": epochs, "batch": plan.batch, "rate": rate, "seed": seed }),
@@ -176,7 +195,7 @@ impl Order<'_> {
         let pgd = images.min(recipe.pgd_images) as f64 * eps * f64::from(attacks::STEPS) * gradient;
         Planned {
             title: format!("Attack {} {}{}", plan.model, variant.name, if compat { " as the lab did" } else { "" }),
-            command: None,
+            command: Some(self.attack_command(&self.train(variant, plan.seeds[0]).name, images, compat, &name)),
             key: self.key(
                 "attack a classifier",
                 json!({
