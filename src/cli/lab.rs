@@ -30,8 +30,8 @@ pub struct Args {
     /// How much is done
     #[arg(long, default_value = "demo")]
     preset: Preset,
-    /// 'shapes' (built in), 'cifar10' (its folder cifar-10-batches-bin, looked for here, in data/, and where the
-    /// environment variable SHADEGRAD_CIFAR10 says), or a data folder as 'train' takes it [default: the preset's]
+    /// 'shapes' (built in), 'cifar10' (what 'shadegrad data download cifar10' fetched), or a data folder as 'train' takes
+    /// it [default: the preset's]
     #[arg(long, value_name = "DIR|shapes|cifar10")]
     data: Option<String>,
     /// How many seeds each classifier is trained with, counted from 0 [default: the preset's]
