@@ -67,7 +67,7 @@ fn small_network(tape: &Tape) -> (Var, [Var; 7]) {
     let [x, w1, b1, w2, b2, w3, b3] = leaves;
     let first = tape.conv2d(x, w1, b1, Window::new(1, 1), true).unwrap();
     let second = tape.conv2d(first, w2, b2, Window::new(1, 1), true).unwrap();
-    let pooled = tape.max_pool(second, 2, Window::new(2, 0)).unwrap();
+    let pooled = tape.max_pool(second, 2, Window::new(2, 0), false).unwrap();
     let logits = tape.linear(tape.flatten(pooled).unwrap(), w3, b3, false).unwrap();
     let labels = tape.gpu().words(&[0, 3, 6, 2]).unwrap();
     (tape.cross_entropy_mean(logits, &labels, 0.0).unwrap(), leaves)
@@ -287,7 +287,7 @@ fn calls(gpu: &Gpu) -> Vec<(&'static str, Call)> {
         ("conv_transpose2d", Box::new(move |tape, s, f| tape.conv_transpose2d(s, f, f, window, false))),
         ("conv_transpose2d", Box::new(move |tape, s, f| tape.conv_transpose2d(f, s, f, window, false))),
         ("conv_transpose2d", Box::new(move |tape, s, f| tape.conv_transpose2d(f, f, s, window, false))),
-        ("max_pool", Box::new(move |tape, s, _| tape.max_pool(s, 2, window))),
+        ("max_pool", Box::new(move |tape, s, _| tape.max_pool(s, 2, window, false))),
         ("avg_pool", Box::new(move |tape, s, _| tape.avg_pool(s, [2, 2], window))),
         ("global_avg_pool", Box::new(|tape, s, _| tape.global_avg_pool(s))),
         ("activation", Box::new(|tape, s, _| tape.activation(s, Activation::Relu))),
@@ -417,7 +417,7 @@ fn trained_network(gpu: &Gpu, seed: u64) -> Network {
         conv("conv1", [3, 8], false),
         Layer::BatchNorm { name: "norm".to_owned(), channels: 8 },
         Layer::Activation(Activation::Relu),
-        Layer::MaxPool { kernel: 2, window: Window::new(2, 0) },
+        Layer::MaxPool { kernel: 2, window: Window::new(2, 0), relu: false },
         conv("conv2", [8, 12], true),
         Layer::GlobalAvgPool,
         Layer::Dropout { rate: 0.2 },

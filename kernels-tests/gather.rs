@@ -13,12 +13,12 @@ use shadegrad::random::{Purpose, Stream};
 
 type Dims = [usize; 3];
 
-/// Channels, height and width whose product is a multiple of four, as a set needs it.
+/// Channels, height and a width that is a multiple of four, as a set needs it.
 fn dims() -> impl Strategy<Value = Dims> {
     prop_oneof![
         Just([3, 32, 32]),
         [extent(4), extent(17), extent(9)].prop_map(|[c, h, w]| [c, h, 4 * w]),
-        [extent(1), extent(17), extent(17)].prop_map(|[c, h, w]| [4 * c, h, w]),
+        [extent(1), extent(17), extent(4)].prop_map(|[c, h, w]| [4 * c, h, 4 * w]),
     ]
 }
 
@@ -228,14 +228,15 @@ fn wrong_operands_are_errors_that_name_them() {
     let new = |dims, bytes: usize, labels: usize| ByteSet::new(&gpu, dims, &vec![0; bytes], &vec![0; labels]);
     refused(new([3, 4, 4], 95, 2), &["gather", "95 bytes", "2 images", "[3, 4, 4]"]);
     refused(new([1, 3, 3], 9, 1), &["gather", "9 bytes", "[1, 3, 3]"]);
+    refused(new([4, 3, 3], 36, 1), &["gather", "36 bytes", "[4, 3, 3]"]);
     refused(new([3, 4, 4], 0, 0), &["gather", "0 images"]);
     refused(new([3, 0, 4], 0, 1), &["gather", "[3, 0, 4]"]);
-    let result = ByteSet::with_limit(&gpu, [1, 2, 2], &[0; 20], &[0; 5], 2 * 4);
+    let result = ByteSet::with_limit(&gpu, [1, 1, 4], &[0; 20], &[0; 5], 2 * 4);
     refused(result, &["gather", "5 images", "two buffers of 2 images"]);
-    let result = ByteSet::with_limit(&gpu, [1, 2, 2], &[0; 20], &[0; 5], 3);
+    let result = ByteSet::with_limit(&gpu, [1, 1, 4], &[0; 20], &[0; 5], 3);
     refused(result, &["gather", "5 images", "two buffers of 0 images"]);
 
-    let set = new([3, 4, 5], 120, 2).unwrap();
+    let set = new([3, 5, 4], 120, 2).unwrap();
     refused(set.clone().with_levels(&gpu, &[0.0; 256]), &["256 values", "[768]"]);
     let order = gpu.words(&[1, 0]).unwrap();
     let batch = |first, count, augment| gather::batch(&gpu, &set, &order, first, count, augment);
@@ -243,6 +244,6 @@ fn wrong_operands_are_errors_that_name_them() {
     refused(batch(2, 1, None), &["gather", "2..3", "2"]);
     refused(batch(1, 0, None), &["gather", "1..1"]);
     let far = Augment { flip: false, shift: 4, seed: 0, epoch: 0 };
-    refused(batch(0, 2, Some(far)), &["gather", "4 pixels", "4 x 5"]);
+    refused(batch(0, 2, Some(far)), &["gather", "4 pixels", "5 x 4"]);
     assert!(batch(0, 2, Some(Augment { shift: 3, ..far })).is_ok(), "the farthest shift");
 }

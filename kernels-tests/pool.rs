@@ -5,9 +5,10 @@ mod common;
 use common::cases::{Place, bits, extent, for_cases, refused};
 use common::{assert_close, check_gradients, check_gradients_at, gpu, operand, random};
 use proptest::prelude::*;
-use shadegrad::gpu::Shape;
+use shadegrad::gpu::{Shape, Words};
+use shadegrad::ops::activation::{self, Activation};
 use shadegrad::ops::conv2d::Window;
-use shadegrad::ops::pool::{average_backward, average_forward, max_backward, max_forward};
+use shadegrad::ops::pool::{Pooled, average_backward, average_forward, max_backward, max_forward};
 
 /// The input's dimensions, the window's height and width, its stride and padding.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +55,16 @@ fn winner(covered: &[usize], x: &[f32]) -> usize {
     covered.iter().copied().reduce(|best, place| if x[place] > x[best] { place } else { best }).expect("a pixel")
 }
 
+/// Winners without ReLU.
+fn plain(winners: &Words) -> Pooled<'_> {
+    Pooled { winners, relu: None }
+}
+
 fn check_max(case: Pooling, values: &[f32]) {
     let gpu = gpu();
     let Pooling { dims, kernel: [kernel, _], window } = case;
     let x = gpu.tensor(dims, values).unwrap();
-    let (y, winners) = max_forward(&gpu, &x, kernel, window).unwrap();
+    let (y, winners) = max_forward(&gpu, &x, kernel, window, false).unwrap();
     assert_eq!(y.dims(), case.output());
     let places: Vec<usize> = case.windows().iter().map(|covered| winner(covered, values)).collect();
     let wanted: Vec<f32> = places.iter().map(|&place| values[place]).collect();
@@ -73,8 +79,22 @@ fn check_max(case: Pooling, values: &[f32]) {
         wanted[place] += f64::from(dy);
     }
     let dx = Place::new(&gpu, dims);
-    max_backward(&gpu, &dy, &winners, kernel, window, &dx.tensor).unwrap();
-    assert_close(&format!("{case:?} dx"), &dx.read(&gpu), &wanted, kernel * kernel);
+    max_backward(&gpu, &dy, plain(&winners), kernel, window, &dx.tensor).unwrap();
+    let without = dx.read(&gpu);
+    assert_close(&format!("{case:?} dx"), &without, &wanted, kernel * kernel);
+
+    // ReLU fused equals ReLU after it, both ways.
+    let (fused, same) = max_forward(&gpu, &x, kernel, window, true).unwrap();
+    assert_eq!(gpu.read_words(&same).unwrap(), in_plane);
+    let separate = activation::forward(&gpu, Activation::Relu, &y).unwrap();
+    assert_eq!(gpu.read(&fused).unwrap(), gpu.read(&separate).unwrap(), "{case:?} y with ReLU");
+    let masked = gpu.empty(dy.shape()).unwrap();
+    activation::backward(&gpu, Activation::Relu, &separate, &dy, &masked).unwrap();
+    let (alone, at_once) = (Place::new(&gpu, dims), Place::new(&gpu, dims));
+    max_backward(&gpu, &masked, plain(&winners), kernel, window, &alone.tensor).unwrap();
+    let pooled = Pooled { winners: &winners, relu: Some(&fused) };
+    max_backward(&gpu, &dy, pooled, kernel, window, &at_once.tensor).unwrap();
+    assert_eq!(at_once.read(&gpu), alone.read(&gpu), "{case:?} dx with ReLU");
 }
 
 fn check_average(case: Pooling) {
@@ -174,12 +194,12 @@ fn among_equals_the_first_wins() {
     let gpu = gpu();
     let x = gpu.tensor([1, 1, 2, 4], &[-1.0, -1.0, 0.0, -0.0, -1.0, -1.0, -0.0, 0.0]).unwrap();
     let window = Window::new(2, 0);
-    let (y, winners) = max_forward(&gpu, &x, 2, window).unwrap();
+    let (y, winners) = max_forward(&gpu, &x, 2, window, false).unwrap();
     assert_eq!(gpu.read(&y).unwrap(), [-1.0, 0.0]);
     assert_eq!(gpu.read_words(&winners).unwrap(), [0, 2]);
     // One winner gets the whole gradient; it is not shared out.
     let (dy, dx) = (gpu.tensor([1, 1, 1, 2], &[3.0, 5.0]).unwrap(), gpu.empty([1, 1, 2, 4]).unwrap());
-    max_backward(&gpu, &dy, &winners, 2, window, &dx).unwrap();
+    max_backward(&gpu, &dy, plain(&winners), 2, window, &dx).unwrap();
     assert_eq!(gpu.read(&dx).unwrap(), [3.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
@@ -188,7 +208,7 @@ fn padding_never_wins() {
     let gpu = gpu();
     for lowest in [-1.0, f32::MIN, f32::NEG_INFINITY] {
         let x = gpu.filled([1, 1, 2, 2], lowest).unwrap();
-        let (y, winners) = max_forward(&gpu, &x, 2, Window::new(1, 1)).unwrap();
+        let (y, winners) = max_forward(&gpu, &x, 2, Window::new(1, 1), false).unwrap();
         assert_eq!(gpu.read(&y).unwrap(), [lowest; 9]);
         assert_eq!(gpu.read_words(&winners).unwrap(), [0, 0, 1, 0, 0, 1, 2, 2, 3]);
     }
@@ -202,7 +222,7 @@ fn nan_wins_its_window() {
         let mut values = [1.0, inf, -inf, 2.0, 1.0, 2.0, 3.0, 4.0];
         values[place] = f32::NAN;
         let x = gpu.tensor([1, 2, 2, 2], &values).unwrap();
-        let (y, winners) = max_forward(&gpu, &x, 2, Window::new(2, 0)).unwrap();
+        let (y, winners) = max_forward(&gpu, &x, 2, Window::new(2, 0), false).unwrap();
         let y = gpu.read(&y).unwrap();
         assert!(y[0].is_nan() && y[1] == 4.0, "NaN at {place} gives {y:?}");
         assert_eq!(gpu.read_words(&winners).unwrap(), [place as u32, 3]);
@@ -215,9 +235,9 @@ fn a_second_run_gives_the_same_bits() {
     let window = Window::new(2, 1);
     let ((x, _), (dy, _)) = (operand(&gpu, 0, [2, 3, 13, 11]), operand(&gpu, 1, [2, 3, 7, 6]));
     let run = || {
-        let (y, winners) = max_forward(&gpu, &x, 3, window).unwrap();
+        let (y, winners) = max_forward(&gpu, &x, 3, window, false).unwrap();
         let dx = [gpu.empty(x.shape()).unwrap(), gpu.empty(x.shape()).unwrap()];
-        max_backward(&gpu, &dy, &winners, 3, window, &dx[0]).unwrap();
+        max_backward(&gpu, &dy, plain(&winners), 3, window, &dx[0]).unwrap();
         average_backward(&gpu, &dy, [3, 3], window, &dx[1]).unwrap();
         let average = average_forward(&gpu, &x, [3, 3], window).unwrap();
         [&y, &dx[0], &dx[1], &average].map(|tensor| gpu.read(tensor).unwrap()).concat()
@@ -236,7 +256,7 @@ fn gradients_match_differences() {
     for (dims, kernel, stride, padding) in [([2, 1, 5, 3], 2, 1, 0), ([1, 2, 5, 5], 3, 2, 1), ([1, 1, 7, 4], 2, 3, 0)] {
         let window = Window::new(stride, padding);
         let what = format!("max {dims:?}");
-        check_gradients_at(&what, &[dims.into()], &apart, |tape, v| tape.max_pool(v[0], kernel, window));
+        check_gradients_at(&what, &[dims.into()], &apart, |tape, v| tape.max_pool(v[0], kernel, window, false));
         check_gradients("average", &[dims.into()], |tape, v| tape.avg_pool(v[0], [kernel, kernel + 1], window));
         check_gradients("global average", &[dims.into()], |tape, v| tape.global_avg_pool(v[0]));
     }
@@ -248,21 +268,21 @@ fn shapes_that_do_not_fit_are_refused() {
     let zeros = |dims: &[usize]| gpu.zeros(Shape::new(dims).unwrap()).unwrap();
     let (x, dy, flat, window) = (zeros(&[1, 2, 5, 5]), zeros(&[1, 2, 2, 2]), zeros(&[2, 5]), Window::new(2, 0));
     let pixels = |pixels: &'static str| ["max_pool", "kernel of 6", pixels];
-    refused(max_forward(&gpu, &flat, 2, window), &["max_pool", "[2, 5]"]);
-    refused(max_forward(&gpu, &x, 6, window), &pixels("5 pixels"));
-    refused(max_forward(&gpu, &x, 2, Window::new(0, 0)), &["max_pool", "stride 0"]);
-    refused(max_forward(&gpu, &x, 0, window), &["max_pool", "kernel of 0"]);
-    refused(max_forward(&gpu, &x, 3, Window::new(1, 2)), &["max_pool", "padding 2", "[3, 3]"]);
+    refused(max_forward(&gpu, &flat, 2, window, false), &["max_pool", "[2, 5]"]);
+    refused(max_forward(&gpu, &x, 6, window, false), &pixels("5 pixels"));
+    refused(max_forward(&gpu, &x, 2, Window::new(0, 0), false), &["max_pool", "stride 0"]);
+    refused(max_forward(&gpu, &x, 0, window, false), &["max_pool", "kernel of 0"]);
+    refused(max_forward(&gpu, &x, 3, Window::new(1, 2), false), &["max_pool", "padding 2", "[3, 3]"]);
     refused(average_forward(&gpu, &flat, [2, 2], window), &["avg_pool", "[2, 5]"]);
     refused(average_forward(&gpu, &x, [2, 6], window), &["avg_pool", "kernel of 6", "5 pixels"]);
     refused(average_forward(&gpu, &x, [5, 2], Window::new(1, 2)), &["avg_pool", "padding 2", "[5, 2]"]);
 
-    let (_, winners) = max_forward(&gpu, &x, 2, window).unwrap();
+    let (_, winners) = max_forward(&gpu, &x, 2, window, false).unwrap();
     let wrong = ["max_pool_backward", "[1, 2, 5, 5]", "[1, 2, 2, 2]"];
-    refused(max_backward(&gpu, &x, &winners, 2, window, &x), &wrong);
-    refused(max_backward(&gpu, &dy, &winners, 2, window, &flat), &["max_pool_backward", "[2, 5]"]);
+    refused(max_backward(&gpu, &x, plain(&winners), 2, window, &x), &wrong);
+    refused(max_backward(&gpu, &dy, plain(&winners), 2, window, &flat), &["max_pool_backward", "[2, 5]"]);
     let few = gpu.words(&[0; 7]).unwrap();
-    refused(max_backward(&gpu, &dy, &few, 2, window, &x), &["max_pool_backward", "7 winners", "[1, 2, 2, 2]"]);
+    refused(max_backward(&gpu, &dy, plain(&few), 2, window, &x), &["max_pool_backward", "7 winners", "[1, 2, 2, 2]"]);
     let wrong = ["avg_pool_backward", "[1, 2, 5, 5]", "[1, 2, 2, 2]"];
     refused(average_backward(&gpu, &x, [2, 2], window, &x), &wrong);
     refused(average_backward(&gpu, &flat, [2, 2], window, &x), &["avg_pool_backward", "[2, 5]"]);

@@ -426,3 +426,22 @@ fn an_autoencoder_learns_and_detects() {
     let mean = -columns["neg_mse"][0].iter().sum::<f64>() / 40.0;
     assert!((mean - outcome.quality.test_mse.unwrap()).abs() < 1e-9, "the table's mean is {mean}");
 }
+
+#[test]
+fn the_labs_autoencoder_is_judged_on_normalised_pixels() {
+    let (folder, gpu) = (TempFolder::new("training"), gpu());
+    let out = folder.path().join("train");
+    let settings = Settings { model: "ae3-lab".to_owned(), epochs: 3, batch: 8, rate: 1e-2, ..settings() };
+    let (_, watch) = run(&settings, &small_set(96, 40), &out).unwrap();
+    assert!(watch.losses.windows(2).all(|pair| pair[1] < pair[0]), "{:?}", watch.losses);
+
+    // The file says that the pixels are normalised. Black is then -1 and white 1, and a sigmoid reaches only white.
+    let network = models::from_file(&gpu, &out.join("last.safetensors"), None).unwrap();
+    let plain = |byte: u8| Images { bytes: vec![byte; 2 * SIZE], labels: vec![0; 2] };
+    let error = |byte| {
+        let set = Resident::new(&gpu, &plain(byte)).unwrap();
+        quality(&gpu, &network, &set, |_| {}).unwrap().test_mse.unwrap()
+    };
+    assert!(error(0) >= 1.0, "{}", error(0));
+    assert!(error(255) < 1.0, "{}", error(255));
+}

@@ -1,12 +1,12 @@
 // add: out = a + b     multiply: out = a b     scale: out = s a + t     accumulate: out = out + a
-// Grid: linear over count, 64 invocations a workgroup.
+// Value is f32 or vec4<f32>; needs scalar.wgsl or vec4.wgsl before it. Grid: linear over count values, 64 invocations a workgroup.
 
 struct Params { count: u32, factor: f32, offset: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> of_two: array<f32>;
-@group(0) @binding(2) var<storage, read_write> of_one: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<Value>;
+@group(0) @binding(2) var<storage, read> b: array<Value>;
+@group(0) @binding(3) var<storage, read_write> of_two: array<Value>;
+@group(0) @binding(2) var<storage, read_write> of_one: array<Value>;
 
 @compute @workgroup_size(64)
 fn add(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -5,7 +5,8 @@
 // AUGMENT = 1: a random flip and a shift by up to p.shift pixels, reflected at the border, drawn from word
 // block (first + b) of the stream (seed, purpose, item): the same for a sample whatever the batch size.
 // The set lies in two buffers, because one binding may be limited to 128 MiB.
-// Needs random.wgsl before it. Grid: linear over batch x image, 64 invocations a workgroup.
+// Needs random.wgsl before it. The width is a multiple of four.
+// Grid: linear over a quarter of batch x image, 64 invocations a workgroup.
 
 struct Params {
     batch: u32, channels: u32, height: u32, width: u32,
@@ -18,7 +19,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> all_labels: array<u32>;
 @group(0) @binding(4) var<storage, read> order: array<u32>;
 @group(0) @binding(5) var<storage, read> levels: array<f32>;
-@group(0) @binding(6) var<storage, read_write> x: array<f32>;
+@group(0) @binding(6) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> labels: array<u32>;
 
 // Reflects a coordinate at the first and last pixel: -1 is 1, size is size - 2.
@@ -27,34 +28,48 @@ fn reflect_at(v: i32, size: i32) -> i32 {
     return select(low, 2 * (size - 1) - low, low >= size);
 }
 
-@compute @workgroup_size(64)
-fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-          @builtin(local_invocation_index) lane: u32) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    let size = p.channels * p.height * p.width;
-    if i >= p.batch * size { return; }
-    let b = i / size;
-    let c = (i / (p.height * p.width)) % p.channels;
-    var row = (i / p.width) % p.height;
-    var column = i % p.width;
-    if AUGMENT == 1u {
-        let words = random_block(p.first + b, p.item, p.purpose, vec2<u32>(p.seed_low, p.seed_high));
-        if p.flip == 1u && (words.x & 1u) == 1u { column = p.width - 1u - column; }
-        let range = 2u * p.shift + 1u;
-        let dy = i32(multiply_high(words.y, range)) - i32(p.shift);
-        let dx = i32(multiply_high(words.z, range)) - i32(p.shift);
-        row = u32(reflect_at(i32(row) + dy, i32(p.height)));
-        column = u32(reflect_at(i32(column) + dx, i32(p.width)));
-    }
-    let image = order[p.first + b];
-    let inside = (c * p.height + row) * p.width + column;
+// The byte of an image at a place inside it.
+fn byte_at(image: u32, size: u32, inside: u32) -> u32 {
     var word = 0u;
     if image < p.images_in_a {
         word = bytes_a[(image * size + inside) / 4u];
     } else {
         word = bytes_b[((image - p.images_in_a) * size + inside) / 4u];
     }
-    let level = (word >> (8u * (inside & 3u))) & 0xffu;
-    x[i] = levels[c * 256u + level];
+    return word >> (8u * (inside & 3u));
+}
+
+@compute @workgroup_size(64)
+fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+          @builtin(local_invocation_index) lane: u32) {
+    // Four neighbours of a row, which without augmentation are one word of bytes.
+    let i = ((group.y * groups.x + group.x) * 64u + lane) * 4u;
+    let size = p.channels * p.height * p.width;
+    if i >= p.batch * size { return; }
+    let b = i / size;
+    let c = (i / (p.height * p.width)) % p.channels;
+    let row = (i / p.width) % p.height;
+    let column = i % p.width;
+    let image = order[p.first + b];
+    var levels4 = vec4<u32>();
+    if AUGMENT == 1u {
+        let words = random_block(p.first + b, p.item, p.purpose, vec2<u32>(p.seed_low, p.seed_high));
+        let mirrored = p.flip == 1u && (words.x & 1u) == 1u;
+        let range = 2u * p.shift + 1u;
+        let dy = i32(multiply_high(words.y, range)) - i32(p.shift);
+        let dx = i32(multiply_high(words.z, range)) - i32(p.shift);
+        let from_row = u32(reflect_at(i32(row) + dy, i32(p.height)));
+        for (var j = 0u; j < 4u; j++) {
+            let place = select(column + j, p.width - 1u - (column + j), mirrored);
+            let from_column = u32(reflect_at(i32(place) + dx, i32(p.width)));
+            levels4[j] = byte_at(image, size, (c * p.height + from_row) * p.width + from_column) & 0xffu;
+        }
+    } else {
+        let word = byte_at(image, size, i % size);
+        levels4 = vec4<u32>(word, word >> 8u, word >> 16u, word >> 24u) & vec4<u32>(0xffu);
+    }
+    let base = c * 256u;
+    x[i / 4u] = vec4<f32>(levels[base + levels4.x], levels[base + levels4.y], levels[base + levels4.z],
+                          levels[base + levels4.w]);
     if i % size == 0u { labels[b] = all_labels[image]; }
 }

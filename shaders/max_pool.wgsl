@@ -1,7 +1,11 @@
 // max_pool: y[plane, oy, ox] = max of x over a K x K window at stride S, and the winner's place in its
 // plane (the first one among equals, in row order; NaN wins, as in PyTorch). Padding never wins.
+// RELU = 1: y = max(y, 0). ReLU before or after the maximum is the same; after it, it has K K times less to do, and its
+// backward pass is a look at y.
 // Backward gathers: each pixel asks the windows that cover it whether it was their winner.
-// K, S: window and stride. Grid: linear over the outputs (forward) or inputs (backward), 64 a workgroup.
+// backward_tiles is for windows that tile the plane without rest (K = S, no padding): each window then writes its
+// own pixels, and reads once in place of K K times.
+// K, S: window and stride. Grid: linear over the outputs (forward, backward_tiles) or inputs (backward), 64 a workgroup.
 
 struct Params { planes: u32, in_h: u32, in_w: u32, out_h: u32, out_w: u32, padding: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -11,7 +15,8 @@ struct Params { planes: u32, in_h: u32, in_w: u32, out_h: u32, out_w: u32, paddi
 
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read> won: array<u32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<storage, read> result: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 
 // NaN by its bits: compilers may assume that v != v is false.
 fn is_nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
@@ -40,8 +45,16 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             }
         }
     }
+    // As a choice: max(NaN, 0) may be 0.
+    if RELU == 1u { best = select(best, 0.0, best < 0.0); }
     y[i] = best;
     winners[i] = place;
+}
+
+// The gradient that reaches the winner of window o.
+fn upstream(o: u32) -> f32 {
+    if RELU == 1u { return select(0.0, dy[o], result[o] > 0.0); }
+    return dy[o];
 }
 
 @compute @workgroup_size(64)
@@ -62,8 +75,25 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
     for (var oy = first_y; oy <= last_y; oy++) {
         for (var ox = first_x; ox <= last_x; ox++) {
             let o = start + oy * p.out_w + ox;
-            if won[o] == place { sum += dy[o]; }
+            if won[o] == place { sum += upstream(o); }
         }
     }
     dx[i] = sum;
+}
+
+@compute @workgroup_size(64)
+fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                  @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.planes * p.out_h * p.out_w { return; }
+    let gradient = upstream(i);
+    let winner = won[i];
+    let start = (i / (p.out_w * p.out_h)) * p.in_h * p.in_w;
+    let corner = ((i / p.out_w) % p.out_h) * K * p.in_w + (i % p.out_w) * K;
+    for (var ky = 0u; ky < K; ky++) {
+        for (var kx = 0u; kx < K; kx++) {
+            let place = corner + ky * p.in_w + kx;
+            dx[start + place] = select(0.0, gradient, place == winner);
+        }
+    }
 }

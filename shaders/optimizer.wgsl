@@ -4,7 +4,7 @@
 //       with rate_m = rate / (1 - beta1^t) and scale_v = 1 / sqrt(1 - beta2^t) from the CPU in f64
 //       (Kingma and Ba 2015); decay joins the gradient (Adam) or shrinks the weight, w -= rate decay w
 //       (AdamW, Loshchilov and Hutter 2019; DECOUPLED = 1).
-// Grid: linear over count, 64 invocations a workgroup.
+// Value is f32 or vec4<f32>; needs scalar.wgsl or vec4.wgsl before it. Grid: linear over count values, 64 invocations a workgroup.
 
 struct Params {
     count: u32, rate: f32, decay: f32,
@@ -13,10 +13,10 @@ struct Params {
     rest1: f32, rest2: f32,                             // 1 - beta1 and 1 - beta2, rounded once from f64
 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> w: array<f32>;
-@group(0) @binding(2) var<storage, read> gradient: array<f32>;
-@group(0) @binding(3) var<storage, read_write> m: array<f32>;
-@group(0) @binding(4) var<storage, read_write> v: array<f32>;
+@group(0) @binding(1) var<storage, read_write> w: array<Value>;
+@group(0) @binding(2) var<storage, read> gradient: array<Value>;
+@group(0) @binding(3) var<storage, read_write> m: array<Value>;
+@group(0) @binding(4) var<storage, read_write> v: array<Value>;
 
 @compute @workgroup_size(64)
 fn sgd(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -45,5 +45,5 @@ fn adam(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let second = p.beta2 * v[i] + p.rest2 * g * g;
     m[i] = first;
     v[i] = second;
-    w[i] = weight - p.rate_m * first / (sqrt(second) * p.scale_v + p.epsilon);
+    w[i] = weight - p.rate_m * first / (sqrt(second) * p.scale_v + Value(p.epsilon));
 }

@@ -1,7 +1,7 @@
 //! Files are written beside their place and renamed, so that nobody ever reads half of one.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A file or folder that could not be read or written.
@@ -11,6 +11,10 @@ pub enum FileError {
     Write { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}", .path.display())]
     Read { path: PathBuf, reason: String },
+    #[error(
+        "another run of shadegrad{holder} is writing to {}: wait for it, or choose another folder with --out", .path.display()
+    )]
+    Busy { path: PathBuf, holder: String },
 }
 
 /// What an operating system error says, without its number.
@@ -25,7 +29,14 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-fn write_error(path: &Path, error: &io::Error) -> FileError {
+/// What a library says about bad input, fit for one line: it may quote the input, line ends and all.
+pub(crate) fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let shown: String = words.join(" ").chars().take(300).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if shown.is_empty() { "no reason is given".to_owned() } else { shown }
+}
+
+pub(crate) fn write_error(path: &Path, error: &io::Error) -> FileError {
     FileError::Write { path: path.to_owned(), reason: reason(error) }
 }
 
@@ -44,20 +55,31 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Makes a folder for results and checks that files can be made in it.
 pub fn prepare_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(|error| write_error(path, &error))?;
-    let probe = path.join(".shadegrad-probe");
+    // Of this process alone: two that try one folder at once must not remove each other's.
+    let probe = path.join(format!(".shadegrad-probe-{}", std::process::id()));
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(|error| write_error(path, &error))
 }
 
 /// Reads a whole file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let failed = |reason: String| FileError::Read { path: path.to_owned(), reason };
+    let too_large =
+        |size: &str| failed(format!("it has {size} bytes, more than the {limit} that are sensible for such a file"));
     let metadata = fs::metadata(path).map_err(|error| failed(reason(&error)))?;
     if metadata.is_dir() {
         return Err(failed("it is a folder".to_owned()));
     }
+    // A device or a pipe may never end, and says nothing of its length.
+    if !metadata.is_file() {
+        return Err(failed("it is not a plain file".to_owned()));
+    }
     let size = metadata.len();
     if size > limit {
-        return Err(failed(format!("it has {size} bytes, more than the {limit} that are sensible for such a file")));
+        return Err(too_large(&size.to_string()));
     }
-    fs::read(path).map_err(|error| failed(reason(&error)))
+    let mut bytes = Vec::with_capacity(size as usize);
+    // It may grow while it is read, and some files of the system say that they are empty.
+    let file = fs::File::open(path).map_err(|error| failed(reason(&error)))?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| failed(reason(&error)))?;
+    if bytes.len() as u64 > limit { Err(too_large(&format!("over {limit}"))) } else { Ok(bytes) }
 }

@@ -12,6 +12,7 @@ pub mod data;
 pub mod files;
 pub mod gpu;
 pub mod lab;
+pub mod lock;
 pub mod models;
 pub mod nn;
 pub mod ood;

@@ -8,6 +8,7 @@ use crate::ops::conv2d::{self, Window};
 use crate::ops::dropout::{self, Mask};
 use crate::ops::elementwise;
 use crate::ops::matmul::{Epilogue, Operand, matmul, matmul_into, plain, transposed};
+use crate::ops::pool::Pooled;
 use crate::ops::reduce::{self, Reduction};
 use crate::ops::{cross_entropy, linear, mse, normalize, pool};
 
@@ -167,13 +168,17 @@ impl Tape {
         }))
     }
 
-    /// The largest of each k x k window.
-    pub fn max_pool(&self, x: Var, kernel: usize, window: Window) -> Result<Var> {
+    /// The largest of each k x k window, with ReLU fused if wanted.
+    pub fn max_pool(&self, x: Var, kernel: usize, window: Window, relu: bool) -> Result<Var> {
         let input = self.get("max_pool", x)?;
         let shape = input.shape();
-        let (y, winners) = pool::max_forward(&self.gpu, &input, kernel, window)?;
+        let (y, winners) = pool::max_forward(&self.gpu, &input, kernel, window, relu)?;
+        let output = relu.then(|| y.clone());
         Ok(self.record(y, &[x], || {
-            shaped(shape, move |gpu, dy, dx| pool::max_backward(gpu, dy, &winners, kernel, window, dx))
+            shaped(shape, move |gpu, dy, dx| {
+                let pooled = Pooled { winners: &winners, relu: output.as_ref() };
+                pool::max_backward(gpu, dy, pooled, kernel, window, dx)
+            })
         }))
     }
 

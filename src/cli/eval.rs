@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::gpu::AdapterSummary;
 use crate::lab::LabError;
 use crate::lab::evaluate::{self, Quality, Resident};
+use crate::models;
 
 use super::{Subject, output};
 
@@ -31,8 +32,9 @@ struct Report {
 }
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+    let (state, plan, set) = args.subject.read()?;
     let gpu = super::open_gpu(adapter, args.json)?;
-    let (network, set) = args.subject.open(&gpu)?;
+    let network = models::build(&gpu, &state, plan)?;
     let begun = std::time::Instant::now();
     let bar = output::bar(set.test.count(), "evaluating", "images");
     let test = Resident::new(&gpu, &set.test)?;

@@ -4,8 +4,10 @@ mod attack;
 mod data;
 mod eval;
 mod info;
+mod lab;
 mod ood;
 mod output;
+mod profile;
 mod train;
 
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use crate::data::{self as sets, DataSet};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::lab::LabError;
 use crate::models;
-use crate::nn::Network;
+use crate::nn::{Architecture, StateDict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,13 +50,17 @@ enum Command {
     Info(info::Args),
     /// Train a model; leaves weights, metrics and curves in a folder
     Train(train::Args),
+    /// Where the time of a training step goes, kernel by kernel
+    Profile(profile::Args),
     /// Measure trained weights on a test set
     Eval(eval::Args),
     /// Attack trained weights through the gradient by the pixels (FGSM, PGD); leaves results and pictures in a folder
     Attack(attack::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
-    /// Write the built-in picture set 'shapes' in CIFAR-10's binary layout
+    /// Run every exercise of the lab from nothing; leaves one report with all figures in a folder
+    Lab(lab::Args),
+    /// Download CIFAR-10, check a copy of it, or write the built-in 'shapes' in its layout
     Data(data::Args),
 }
 
@@ -67,15 +73,16 @@ struct Subject {
     /// The model that the weights must be of (the file says which it is; this makes sure)
     #[arg(long)]
     model: Option<String>,
-    /// Test pictures: 'shapes', a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
-    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    /// Test pictures: 'shapes', 'cifar10' (downloaded), a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
+    #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
 }
 
 impl Subject {
-    fn open(&self, gpu: &Gpu) -> Result<(Network, DataSet), LabError> {
-        let network = models::from_file(gpu, &self.weights, self.model.as_deref())?;
-        Ok((network, sets::open(&self.data)?))
+    /// Reads the weights and the pictures. No device is opened for files that will not do.
+    fn read(&self) -> Result<(StateDict, Architecture, DataSet), LabError> {
+        let (state, plan) = models::read(&self.weights, self.model.as_deref())?;
+        Ok((state, plan, sets::open(&self.data)?))
     }
 }
 
@@ -90,9 +97,11 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Info(args) => info::run(&args, adapter),
         Command::Train(args) => train::run(&args, adapter),
+        Command::Profile(args) => profile::run(&args, adapter),
         Command::Eval(args) => eval::run(&args, adapter),
         Command::Attack(args) => attack::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
+        Command::Lab(args) => lab::run(&args, adapter),
         Command::Data(args) => data::run(&args),
     };
     match outcome {
@@ -111,14 +120,19 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    // clap's first paragraph says what is wrong; the usage after it is what --help is for.
-    let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    // clap's first paragraph says what is wrong; the second may know what was meant; the usage after them is what
+    // --help is for.
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+    let meant =
+        paragraphs.next().and_then(|next| next.trim().strip_prefix("tip: ")).filter(|tip| tip.contains("similar"));
     let line: Vec<&str> = first.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if line.is_empty() || text.starts_with("Usage") || !text.starts_with("error") {
         // Called without a subcommand: clap answers with the whole help.
         output::complain(text.trim_end());
     } else {
-        output::error(&format!("{} (see --help)", line.join(" ")));
+        let meant = meant.map(|tip| format!("; {tip}")).unwrap_or_default();
+        output::error(&format!("{}{meant} (see --help)", line.join(" ")));
     }
     ExitCode::from(2)
 }

@@ -6,6 +6,8 @@ use crate::data::{self, Images};
 use crate::lab::LabError;
 use crate::lab::detect::{self, Outcome, Pair};
 use crate::lab::train::write_json;
+use crate::lock::FolderLock;
+use crate::models;
 
 use super::{Subject, output};
 
@@ -30,14 +32,15 @@ pub struct Args {
     json: bool,
 }
 
-/// The wanted set of out-of-distribution pictures.
-fn outsiders(name: &str, seed: u64, count: usize) -> Result<Images, LabError> {
-    Ok(match name {
-        "fake" => data::fake_data(seed, 0, count),
+/// Names of noise; any other name is a folder's.
+const NOISE: [&str; 3] = ["fake", "uniform", "constant"];
+
+fn noise(name: &str, seed: u64, count: usize) -> Images {
+    match name {
         "uniform" => data::uniform_noise(seed, count),
         "constant" => data::constant_colours(seed, count),
-        folder => data::read_pictures(folder.as_ref(), count)?,
-    })
+        _ => data::fake_data(seed, 0, count),
+    }
 }
 
 /// What plots call it.
@@ -51,12 +54,20 @@ fn shown_name(name: &str) -> &str {
 }
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
-    let gpu = super::open_gpu(adapter, args.json)?;
-    let (network, set) = args.subject.open(&gpu)?;
-    let begun = std::time::Instant::now();
+    let (state, plan, set) = args.subject.read()?;
     let limit = args.count.map_or(usize::MAX, |count| count as usize);
     let id = set.test.truncated(limit);
-    let ood = outsiders(&args.ood, args.seed, args.count.map_or(id.count(), |count| count as usize))?;
+    let count = args.count.map_or(id.count(), |count| count as usize);
+    // Noise cannot fail but takes a moment; a folder may be bad, and then no device is needed.
+    let pictures = match NOISE.contains(&args.ood.as_str()) {
+        true => None,
+        false => Some(data::read_pictures(args.ood.as_ref(), count)?),
+    };
+    let _lock = FolderLock::take(&args.out)?;
+    let gpu = super::open_gpu(adapter, args.json)?;
+    let network = models::build(&gpu, &state, plan)?;
+    let begun = std::time::Instant::now();
+    let ood = pictures.unwrap_or_else(|| noise(&args.ood, args.seed, count));
     let bar = output::bar(id.count() + ood.count(), "scoring", "images");
     let pair = Pair { id: &id, id_name: &set.name, ood: &ood, ood_name: shown_name(&args.ood) };
     let scores = detect::detect(&gpu, &network, &pair, &args.out, |done| bar.set_position(done as u64))?;

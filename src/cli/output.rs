@@ -58,6 +58,17 @@ pub fn bar(length: usize, what: &str, unit: &str) -> ProgressBar {
     bar
 }
 
+/// The same for a download.
+pub fn bytes_bar(length: u64, what: &str) -> ProgressBar {
+    let template = "{prefix} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+    let bar = ProgressBar::new(length).with_prefix(what.to_owned());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
 /// Seconds as people read them.
 pub fn duration(seconds: f64) -> String {
     if seconds < 100.0 {

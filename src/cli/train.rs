@@ -42,11 +42,11 @@ enum Attack {
 
 #[derive(Debug, clap::Args, Serialize)]
 pub struct Args {
-    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders)
+    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
     #[arg(long, default_value = "lenet")]
     model: String,
-    /// 'shapes' (built in), a folder with CIFAR-10's binary files, or a folder with train/CLASS/* and test/CLASS/*
-    #[arg(long, default_value = "shapes", value_name = "DIR|shapes")]
+    /// 'shapes' (built in), 'cifar10' (downloaded), a folder with its binary files, or one with train/CLASS and test/CLASS
+    #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
     /// Passes over the training pictures
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -245,13 +245,13 @@ impl Args {
 }
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
-    let gpu = super::open_gpu(adapter, args.json)?;
     let plan = models::architecture(&args.model)?;
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
     let set = data::open(&args.data)?;
+    let gpu = super::open_gpu(adapter, args.json)?;
     let settings = args.settings(set.train.count());
     let json = serde_json::to_value(args).map_err(|error| LabError::Usage(error.to_string()))?;
     let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json, withstood: None };

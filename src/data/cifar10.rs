@@ -6,10 +6,10 @@ use crate::files::{self, FileError};
 
 use super::{DataError, DataSet, Images, SIZE};
 
-const RECORD: usize = 1 + SIZE;
+pub(super) const RECORD: usize = 1 + SIZE;
 
 /// Classes that a label can name.
-const CLASSES: usize = 10;
+pub(super) const CLASSES: usize = 10;
 
 /// Much more than any of the files has (30,730,000 bytes).
 const MAX_BYTES: u64 = 400 << 20;
@@ -23,33 +23,38 @@ pub(super) fn read(folder: &Path) -> Result<DataSet, DataError> {
     let mut test = Images::default();
     append(&folder.join("test_batch.bin"), &mut test)?;
     let meta = folder.join("batches.meta.txt");
-    let names = files::read(&meta, 1 << 16)?;
-    let classes: Vec<String> = String::from_utf8_lossy(&names)
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect();
-    if classes.len() != CLASSES {
-        let problem = format!("it names {} classes, not {CLASSES}", classes.len());
-        return Err(DataError::Damaged { path: meta, problem });
-    }
+    let classes =
+        class_names(&files::read(&meta, 1 << 16)?).map_err(|problem| DataError::Damaged { path: meta, problem })?;
     let name = if classes[0] == "airplane" { "cifar10" } else { "cifar10-layout" };
     Ok(DataSet { name: name.to_owned(), classes, train, test })
 }
 
 fn append(path: &Path, images: &mut Images) -> Result<(), DataError> {
     let bytes = files::read(path, MAX_BYTES)?;
-    let damaged = |problem: String| DataError::Damaged { path: path.to_owned(), problem };
+    append_records(&bytes, images).map_err(|problem| DataError::Damaged { path: path.to_owned(), problem })
+}
+
+/// The names of `batches.meta.txt`, or what is wrong with them.
+pub fn class_names(bytes: &[u8]) -> Result<Vec<String>, String> {
+    let text = String::from_utf8_lossy(bytes);
+    let names: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if names.len() != CLASSES {
+        return Err(format!("it names {} classes, not {CLASSES}", names.len()));
+    }
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// Adds the pictures of a batch; or says what is wrong with it.
+pub fn append_records(bytes: &[u8], images: &mut Images) -> Result<(), String> {
     if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
         let (whole, rest) = (bytes.len() / RECORD, bytes.len() % RECORD);
-        return Err(damaged(format!(
+        return Err(format!(
             "the file is cut off: {whole} whole records of {RECORD} bytes and {rest} bytes more; fetch it again"
-        )));
+        ));
     }
     for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
         if usize::from(record[0]) >= CLASSES {
-            return Err(damaged(format!("record {index} has label {}, but labels are 0 to 9", record[0])));
+            return Err(format!("record {index} has label {}, but labels are 0 to 9", record[0]));
         }
         images.push(record[0], &record[1..]);
     }

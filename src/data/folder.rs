@@ -1,18 +1,19 @@
 //! Pictures in folders, read through the `image` crate and scaled to 32 x 32.
 
 use std::fs;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageError};
 
 use crate::files::{self, FileError};
 
 use super::{DataError, DataSet, Images};
 
-/// No picture may claim more pixels than this a side, nor need more memory than this to decode.
+/// No picture may claim more pixels than this a side, nor fill more memory than this (111 million pixels of RGB).
 const MAX_SIDE: u32 = 16_384;
-const MAX_ALLOCATION: u64 = 512 << 20;
+const MAX_ALLOCATION: u64 = 320 << 20;
 
 const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
 
@@ -79,19 +80,34 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 pub fn picture(path: &Path) -> Result<Vec<u8>, DataError> {
     let failed = |reason: String| DataError::Picture { path: path.to_owned(), reason };
     let file = fs::File::open(path).map_err(|error| failed(files::reason(&error)))?;
-    let mut reader = image::ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(|error| failed(error.to_string()))?;
+    decode_picture(BufReader::new(file)).map_err(failed)
+}
+
+/// The same of a picture from anywhere, or what is wrong with it. Holds at most 1280 MiB of memory, whatever the
+/// picture says about itself: the worst is a progressive JPEG of four channels, whose decoder keeps eight bytes a pixel
+/// beside the three that come out.
+pub fn decode_picture(source: impl BufRead + Seek) -> Result<Vec<u8>, String> {
+    let say = |error: ImageError| files::one_line(&error.to_string());
+    let mut reader = image::ImageReader::new(source).with_guessed_format().map_err(|error| files::reason(&error))?;
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_ALLOCATION);
-    reader.limits(limits);
-    let decoded = reader.decode().map_err(|error| failed(error.to_string()))?.into_rgb8();
-    let (width, height) = decoded.dimensions();
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(say)?;
+    // As it is stored and as RGB, which can be three times as large.
+    let (width, height) = decoder.dimensions();
+    let stored = decoder.total_bytes();
+    if stored.max(u64::from(width) * u64::from(height) * 3) > MAX_ALLOCATION {
+        return Err(format!("{width} x {height} pixels are too many"));
+    }
+    limits.max_alloc = Some(MAX_ALLOCATION - stored);
+    decoder.set_limits(limits).map_err(say)?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(say)?;
+    let decoded = decoded.into_rgb8();
     let side = width.min(height);
-    let square = image::imageops::crop_imm(&decoded, (width - side) / 2, (height - side) / 2, side, side).to_image();
-    let small = image::imageops::resize(&square, 32, 32, FilterType::Triangle);
+    let square = image::imageops::crop_imm(&decoded, (width - side) / 2, (height - side) / 2, side, side);
+    let small = image::imageops::resize(&*square, 32, 32, FilterType::Triangle);
     let pixels = small.as_raw();
     Ok((0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect())
 }

@@ -1,17 +1,19 @@
 //! Data sets: CIFAR-10's files, our own procedural `shapes`, folders of pictures, and noise.
 
-mod cifar10;
+pub mod cifar10;
+pub mod download;
 mod folder;
 mod noise;
 pub mod shapes;
 mod shapes_draw;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 
 use crate::files::FileError;
 
 pub use cifar10::write as write_cifar10;
-pub use folder::{picture as read_picture, read_flat as read_pictures};
+pub use folder::{decode_picture, picture as read_picture, read_flat as read_pictures};
 pub use noise::{constant_colours, fake_data, uniform_noise};
 
 /// Channels, height and width of every picture.
@@ -72,17 +74,36 @@ pub enum DataError {
     Picture { path: PathBuf, reason: String },
     #[error("{} holds no pictures (png, jpg, bmp, gif or webp)", .path.display())]
     NoPictures { path: PathBuf },
+    #[error(transparent)]
+    Download(#[from] download::DownloadError),
+    #[error(
+        "CIFAR-10 is not at {}: 'shadegrad data download cifar10' fetches it (162 MiB); or give the folder that holds \
+         its binary files", .path.display()
+    )]
+    NotDownloaded { path: PathBuf },
+    #[error("there is no home folder to keep downloads in: give a folder")]
+    NoHome,
 }
 
-/// Opens `shapes`, a folder of CIFAR-10's files, or a folder with `train` and `test`.
+/// Opens `shapes`, the downloaded `cifar10`, a folder of CIFAR-10's files, or a folder with `train` and `test`.
 pub fn open(name: &str) -> Result<DataSet, DataError> {
     if name == "shapes" {
         return Ok(built_in());
     }
+    if name == "cifar10" {
+        let path = download::folder().ok_or(DataError::NoHome)?;
+        return if path.join("test_batch.bin").exists() {
+            cifar10::read(&path)
+        } else {
+            Err(DataError::NotDownloaded { path })
+        };
+    }
     let path = Path::new(name);
     let missing = |reason: &str| FileError::Read { path: path.to_owned(), reason: reason.to_owned() };
     if !path.exists() {
-        return Err(missing("it does not exist (give a folder with CIFAR-10's binary files, or 'shapes')").into());
+        return Err(
+            missing("it does not exist (give a folder with CIFAR-10's binary files, 'cifar10' or 'shapes')").into()
+        );
     }
     if !path.is_dir() {
         return Err(missing("it is not a folder").into());

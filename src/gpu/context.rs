@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::adapter::{self, AdapterSummary};
 use super::kernel::{Cache, UNIFORM_BYTES};
 use super::pool::Pool;
+use super::profile::{Profiler, Sample, Work};
 use super::stream::Stream;
 use super::{Const, GpuError, Grid, Kernel, MemoryStats, Result, Shape, Span, Tensor, Words};
 
@@ -35,10 +36,13 @@ struct Inner {
     queue: wgpu::Queue,
     summary: AdapterSummary,
     limits: wgpu::Limits,
+    subgroup_size: Option<u32>,
+    forced: RefCell<BTreeMap<&'static str, String>>,
     pool: Pool,
     cache: RefCell<Cache>,
     stream: RefCell<Stream>,
     poison: Cell<bool>,
+    work: Cell<Work>,
     fault: Arc<Mutex<Option<Fault>>>,
 }
 
@@ -74,6 +78,10 @@ impl Gpu {
         });
         let (device, queue) = pollster::block_on(request)
             .map_err(|error| GpuError::DeviceRefused { adapter: summary.name.clone(), reason: error.to_string() })?;
+        let info = adapter.get_info();
+        let fixed = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size > 0;
+        let subgroup_size =
+            (fixed && device.features().contains(wgpu::Features::SUBGROUP)).then_some(info.subgroup_min_size);
         let fault = Arc::new(Mutex::new(None));
         let seen = fault.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&seen, Fault::Other(error.to_string()))));
@@ -87,10 +95,13 @@ impl Gpu {
             queue,
             summary,
             limits,
+            subgroup_size,
+            forced: RefCell::default(),
             pool: Pool::default(),
             cache: RefCell::default(),
             stream,
             poison: Cell::new(options.poison),
+            work: Cell::default(),
             fault,
         })))
     }
@@ -103,6 +114,25 @@ impl Gpu {
     /// Bytes that one binding may span.
     pub fn max_binding_bytes(&self) -> u64 {
         self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size) & !3
+    }
+
+    /// Invocations of a subgroup, where the device has subgroup operations and all subgroups have one size.
+    pub fn subgroup_size(&self) -> Option<u32> {
+        self.0.subgroup_size
+    }
+
+    /// Makes `operation` use the kernel variant of this name rather than the one that suits the adapter best.
+    pub fn force_variant(&self, operation: &'static str, variant: Option<&str>) {
+        let mut forced = self.0.forced.borrow_mut();
+        match variant {
+            Some(variant) => forced.insert(operation, variant.to_owned()),
+            None => forced.remove(operation),
+        };
+    }
+
+    /// The variant that `operation` must use, if one was forced.
+    pub fn forced_variant(&self, operation: &str) -> Option<String> {
+        self.0.forced.borrow().get(operation).cloned()
     }
 
     /// GPU memory held now and at the most.
@@ -236,8 +266,29 @@ impl Gpu {
         let pipeline = cache.pipeline(&self.0.device, kernel, consts)?;
         let mut stream = self.0.stream.borrow_mut();
         let bind_group = cache.bind_group(&self.0.device, &pipeline, &stream.uniforms, spans);
-        stream.dispatch(kernel.name, pipeline, bind_group, params, grid);
+        stream.dispatch(kernel.name, self.0.work.take(), pipeline, bind_group, params, grid);
         Ok(())
+    }
+
+    /// Says what the next dispatch has to do, for profiles and benchmarks.
+    pub fn next_work(&self, flops: usize, bytes: usize) {
+        self.0.work.set(Work { flops: flops as u64, bytes: bytes as u64 });
+    }
+
+    /// Times every dispatch from now on until [`Gpu::take_profile`].
+    pub fn start_profile(&self) -> Result<()> {
+        if !self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(GpuError::NoTimestamps { adapter: self.0.summary.name.clone() });
+        }
+        self.wait()?;
+        self.0.stream.borrow_mut().profiler = Some(Profiler::new(&self.0.device, &self.0.queue));
+        Ok(())
+    }
+
+    /// Ends the profile; its dispatches in the order in which they ran.
+    pub fn take_profile(&self) -> Result<Vec<Sample>> {
+        self.wait()?;
+        Ok(self.0.stream.borrow_mut().profiler.take().map(|profiler| profiler.samples).unwrap_or_default())
     }
 
     /// Copies all elements of `from` over those of `to`.

@@ -48,6 +48,12 @@ pub enum GpuError {
     #[error("the GPU reported an error: {reason}")]
     Device { reason: String },
 
+    /// A profile was asked for where the device cannot time its work.
+    #[error(
+        "adapter '{adapter}' has no timestamp queries, so it cannot say where its time goes: use another --adapter"
+    )]
+    NoTimestamps { adapter: String },
+
     /// A variable of the tape was used after its graph had been dropped.
     #[error(
         "{operation}: a variable was used after its graph was gone (the tape has been reset or belongs to another step)"

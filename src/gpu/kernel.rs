@@ -69,7 +69,8 @@ type BindingKey = (usize, Vec<(u64, u64, u64)>);
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     layouts: HashMap<&'static str, Rc<Layout>>,
-    pipelines: HashMap<(&'static str, Vec<u32>), Rc<Pipeline>>,
+    /// By the kernel's address: several kernels may bear one name.
+    pipelines: HashMap<(usize, Vec<u32>), Rc<Pipeline>>,
     bind_groups: HashMap<BindingKey, Rc<wgpu::BindGroup>>,
 }
 
@@ -86,7 +87,7 @@ impl Cache {
         kernel: &'static Kernel,
         consts: &[Const],
     ) -> Result<Rc<Pipeline>> {
-        let key = (kernel.name, consts.iter().map(|&(_, value)| value).collect::<Vec<u32>>());
+        let key = (std::ptr::from_ref(kernel) as usize, consts.iter().map(|&(_, value)| value).collect::<Vec<u32>>());
         if let Some(found) = self.pipelines.get(&key) {
             return Ok(found.clone());
         }

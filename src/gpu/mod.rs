@@ -10,6 +10,7 @@ mod context;
 mod error;
 mod kernel;
 mod pool;
+mod profile;
 mod stream;
 mod tensor;
 mod unroll;
@@ -19,6 +20,7 @@ pub use context::{Gpu, GpuOptions};
 pub use error::GpuError;
 pub use kernel::{Const, Grid, Kernel};
 pub use pool::MemoryStats;
+pub use profile::{Sample, Work};
 pub use tensor::{Shape, Span, Tensor, Words};
 
 /// The result of everything that can fail on the device or for want of a fitting shape.

@@ -4,17 +4,31 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::kernel::{Grid, Pipeline, UNIFORM_BYTES};
+use super::profile::{Profiler, Work};
 
 /// Dispatches to a submit: enough to hide the cost of a submit, few enough to keep the device busy
 /// while the next ones are recorded.
-const MAX_DISPATCHES: usize = 256;
+pub(super) const MAX_DISPATCHES: usize = 256;
 
 /// Submits in flight; beyond that the program waits for the oldest, so that memory stays bounded.
 const MAX_IN_FLIGHT: usize = 3;
 
 enum Command {
-    Dispatch { pipeline: Rc<Pipeline>, bind_group: Rc<wgpu::BindGroup>, uniform: u32, grid: Grid },
-    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
+    Dispatch {
+        name: &'static str,
+        work: Work,
+        pipeline: Rc<Pipeline>,
+        bind_group: Rc<wgpu::BindGroup>,
+        uniform: u32,
+        grid: Grid,
+    },
+    Copy {
+        from: wgpu::Buffer,
+        from_offset: u64,
+        to: wgpu::Buffer,
+        to_offset: u64,
+        bytes: u64,
+    },
 }
 
 pub(super) struct Stream {
@@ -26,6 +40,8 @@ pub(super) struct Stream {
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     counts: BTreeMap<&'static str, u64>,
     submits: u64,
+    /// Present while a profile is taken.
+    pub(super) profiler: Option<Profiler>,
 }
 
 impl Stream {
@@ -43,6 +59,7 @@ impl Stream {
             in_flight: VecDeque::new(),
             counts: BTreeMap::new(),
             submits: 0,
+            profiler: None,
         }
     }
 
@@ -54,6 +71,7 @@ impl Stream {
     pub(super) fn dispatch(
         &mut self,
         name: &'static str,
+        work: Work,
         pipeline: Rc<Pipeline>,
         bind_group: Rc<wgpu::BindGroup>,
         params: &[u8],
@@ -63,7 +81,7 @@ impl Stream {
         self.blocks.extend_from_slice(params);
         self.blocks.resize(uniform as usize + UNIFORM_BYTES as usize, 0);
         *self.counts.entry(name).or_default() += 1;
-        self.commands.push(Command::Dispatch { pipeline, bind_group, uniform, grid });
+        self.commands.push(Command::Dispatch { name, work, pipeline, bind_group, uniform, grid });
     }
 
     pub(super) fn copy(&mut self, from: (&wgpu::Buffer, u64), to: (&wgpu::Buffer, u64), bytes: u64) {
@@ -91,6 +109,13 @@ impl Stream {
                 Command::Copy { from, from_offset, to, to_offset, bytes } => {
                     encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
                 }
+                Command::Dispatch { name, work, .. } if let Some(profiler) = &mut self.profiler => {
+                    // A pass of its own for each dispatch, so that each has a beginning and an end.
+                    let timestamps = profiler.next(name, *work);
+                    let descriptor =
+                        wgpu::ComputePassDescriptor { label: Some(name), timestamp_writes: Some(timestamps) };
+                    encode(&mut encoder.begin_compute_pass(&descriptor), command);
+                }
                 first @ Command::Dispatch { .. } => {
                     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                     encode(&mut pass, first);
@@ -100,10 +125,17 @@ impl Stream {
                 }
             }
         }
-        self.in_flight.push_back(queue.submit([encoder.finish()]));
+        if let Some(profiler) = &self.profiler {
+            profiler.resolve(&mut encoder);
+        }
+        let index = queue.submit([encoder.finish()]);
         self.submits += 1;
         self.commands.clear();
         self.blocks.clear();
+        if let Some(profiler) = &mut self.profiler {
+            return profiler.collect(device, queue, index);
+        }
+        self.in_flight.push_back(index);
         while self.in_flight.len() > MAX_IN_FLIGHT {
             let oldest = self.in_flight.pop_front();
             device.poll(wgpu::PollType::Wait { submission_index: oldest, timeout: None })?;
@@ -123,7 +155,7 @@ impl Stream {
 }
 
 fn encode(pass: &mut wgpu::ComputePass<'_>, command: &Command) {
-    if let Command::Dispatch { pipeline, bind_group, uniform, grid: Grid([x, y, z]) } = command {
+    if let Command::Dispatch { pipeline, bind_group, uniform, grid: Grid([x, y, z]), .. } = command {
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &**bind_group, &[*uniform]);
         pass.dispatch_workgroups(*x, *y, *z);

@@ -19,10 +19,25 @@ use super::plots;
 
 /// One set's scores: what is ranked, and what is written to the table.
 #[derive(Debug)]
-struct Scored {
+pub struct Scored {
     labels: Vec<u8>,
-    /// Name, the values that are ranked, and the values as people read them.
-    columns: Vec<(Score, Vec<f64>)>,
+    /// The scores that the network has, and the values that are ranked by.
+    pub columns: Vec<(Score, Vec<f64>)>,
+}
+
+impl Scored {
+    /// Every score of pictures with these labels, from what a network makes of them.
+    pub fn new(outputs: &Outputs, labels: &[u8]) -> Self {
+        let columns = match outputs {
+            Outputs::Logits(logits) => {
+                let classes = (logits.len() / labels.len().max(1)).max(1);
+                let of = |score: Score| logits.chunks_exact(classes).filter_map(|row| score.of_logits(row)).collect();
+                [Score::MaxLogit, Score::MaxSoftmax, Score::Energy].map(|score| (score, of(score))).to_vec()
+            }
+            Outputs::Errors(errors) => vec![(Score::NegMse, errors.iter().map(|&error| -f64::from(error)).collect())],
+        };
+        Self { labels: labels.to_vec(), columns }
+    }
 }
 
 /// `result.json`.
@@ -45,17 +60,7 @@ pub struct Outcome {
 
 fn score(gpu: &Gpu, network: &Network, images: &Images, seen: impl FnMut(usize)) -> Result<Scored, LabError> {
     let data = Resident::new(gpu, images)?;
-    let columns = match evaluate::outputs(gpu, network, &data, seen)? {
-        Outputs::Logits(logits) => {
-            let classes = logits.len() / data.count();
-            [Score::MaxLogit, Score::MaxSoftmax, Score::Energy]
-                .into_iter()
-                .map(|score| (score, logits.chunks_exact(classes).filter_map(|row| score.of_logits(row)).collect()))
-                .collect()
-        }
-        Outputs::Errors(errors) => vec![(Score::NegMse, errors.iter().map(|&error| -f64::from(error)).collect())],
-    };
-    Ok(Scored { labels: images.labels.clone(), columns })
+    Ok(Scored::new(&evaluate::outputs(gpu, network, &data, seen)?, &images.labels))
 }
 
 /// Two sets to tell apart, and what they are called.
@@ -97,7 +102,7 @@ pub fn detect(
 
 /// `set,index,label,` and a column a score. Max softmax is a probability here; `max_softmax_rank` is its
 /// logarithm, which is what is ranked: near 1 the probability runs out of digits.
-fn write_table(path: &Path, sets: [(&str, &Scored); 2]) -> Result<(), LabError> {
+pub fn write_table(path: &Path, sets: [(&str, &Scored); 2]) -> Result<(), LabError> {
     let mut text = String::from("set,index,label");
     for (score, _) in &sets[0].1.columns {
         text.push_str(&format!(",{}", score.name()));

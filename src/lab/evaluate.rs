@@ -70,7 +70,7 @@ pub fn outputs(gpu: &Gpu, network: &Network, data: &Resident, mut seen: impl FnM
         let x = data.pixels(gpu, first, count)?;
         let (bound, x) = (network.bind(&tape)?, tape.leaf(&x));
         let output = network.forward(&tape, &bound, x, Mode::Evaluation)?;
-        let wanted = if task == Task::Classify { output } else { tape.mse(output, x)? };
+        let wanted = if task == Task::Classify { output } else { tape.mse(output, network.target(&tape, x)?)? };
         values.extend(gpu.read(&tape.value(wanted)?)?);
         tape.reset();
         seen(first + count);
@@ -87,7 +87,7 @@ pub struct Quality {
     /// Mean cross-entropy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_loss: Option<f64>,
-    /// Mean squared error on pixels in [0, 1].
+    /// Mean squared error on pixels in [0, 1], or as the model normalises them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_mse: Option<f64>,
 }

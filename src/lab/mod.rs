@@ -1,10 +1,13 @@
 //! The experiments: training, evaluation, attacks, OOD scoring, and the pictures that they leave.
 
 pub mod attack;
+mod axis;
 pub mod detect;
 pub mod evaluate;
 pub mod plots;
+pub mod report;
 pub mod results;
+pub mod run;
 pub mod train;
 
 use crate::attack::AttackError;
@@ -36,6 +39,9 @@ pub enum LabError {
     Plot(#[from] plots::PlotError),
     #[error("the loss is not finite at step {step}: broken weights are not saved; try a smaller --lr")]
     Diverged { step: u64 },
+    /// A template and what it is filled with do not fit: a mistake in the program, or a picture of a wrong size.
+    #[error("cannot make the report: {0}")]
+    Report(#[from] report::TemplateError),
     #[error("{0}")]
     Usage(String),
 }

@@ -18,12 +18,13 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 use thiserror::Error;
 
+use super::axis::{Axis, Unit, share};
 use crate::ood::metrics::{self, MetricsError};
 use canvas::{Canvas, Chart, Point};
-use frame::{Axis, BELOW_PANEL, Frame, GRAY, LegendEntry, MARGIN, Mark, Unit};
+use frame::{BELOW_PANEL, Frame, GRAY, LegendEntry, MARGIN, Mark};
 
 pub use heatmap::heat_map;
-pub use histogram::score_histogram;
+pub use histogram::{score_bins, score_histogram};
 pub use triptych::{Triptych, triptychs};
 
 /// Why a chart was not written.
@@ -81,8 +82,8 @@ pub fn roc<L: AsRef<str>>(path: &Path, title: &str, curves: &[LabelledRoc<L>]) -
     let curves = curves
         .iter()
         .map(|(label, points, auroc)| {
-            let text = format!("{} (AUROC {})", label.as_ref(), share(*auroc));
-            (text, thinned(points))
+            let text = format!("{} (AUROC {})", label.as_ref(), share(*auroc, 4));
+            (text, thinned(points, MAX_CURVE_POINTS))
         })
         .collect();
     canvas::save(&RocChart { title, curves }, path)
@@ -136,8 +137,8 @@ impl Chart for RocChart<'_> {
 }
 
 /// Leaves out points of a ROC curve that make no visible difference: those in the middle of a
-/// straight run, and, of what is left, all but about one per thousandth of its way.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+/// straight run, and, of what is left, so many that at most `most` are left, evenly along its way.
+pub fn thinned(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     let mut corners: Vec<(f64, f64)> = Vec::new();
     for &next in points {
         if let [.., a, b] = corners[..]
@@ -147,11 +148,11 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         }
         corners.push(next);
     }
-    if corners.len() <= MAX_CURVE_POINTS {
+    if corners.len() <= most {
         return corners;
     }
     // FPR + TPR never falls along a ROC curve and goes from 0 to 2.
-    let bucket = |p: (f64, f64)| ((p.0 + p.1) / 2.0 * (MAX_CURVE_POINTS - 2) as f64) as i64;
+    let bucket = |p: (f64, f64)| ((p.0 + p.1) / 2.0 * most.saturating_sub(2) as f64) as i64;
     let last = corners.len() - 1;
     (0..=last)
         .filter(|&i| i == 0 || i == last || bucket(corners[i]) != bucket(corners[i - 1]))
@@ -281,16 +282,5 @@ impl Chart for TrainingChart<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A share to four decimals, never rounded up to 1 nor down to 0.
-fn share(value: f64) -> String {
-    if value < 1.0 && value > 0.99995 {
-        "> 0.9999".to_owned()
-    } else if value > 0.0 && value < 0.00005 {
-        "< 0.0001".to_owned()
-    } else {
-        format!("{value:.4}")
     }
 }

@@ -90,7 +90,7 @@ pub fn train(
                     adversary.loss(&tape, output, &labels, count, settings.smoothing)?
                 }
                 (Task::Classify, None) => tape.cross_entropy_mean(output, &labels, settings.smoothing)?,
-                (Task::Reconstruct, _) => tape.mse_mean(output, x)?,
+                (Task::Reconstruct, _) => tape.mse_mean(output, network.target(&tape, x)?)?,
             };
             meter.add(gpu, &tape.value(loss)?, count)?;
             tape.backward(loss, bound.leaves())?;

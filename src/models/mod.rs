@@ -1,12 +1,14 @@
 //! The models that `--model` names.
 
+use std::path::Path;
+
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, CheckpointError, Layer, Network, StateDict, Task};
 use crate::ops::activation::Activation;
 use crate::ops::conv2d::Window;
 
 /// The names that `--model` takes.
-pub const NAMES: [&str; 4] = ["lenet", "lab", "ae3", "ae4"];
+pub const NAMES: [&str; 6] = ["lenet", "lab", "ae3", "ae4", "ae3-lab", "ae4-lab"];
 
 /// A name that is no model's, or weights that fit none.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,8 @@ pub fn architecture(name: &str) -> Result<Architecture, ModelError> {
         "lab" => (Task::Classify, lab()),
         "ae3" => (Task::Reconstruct, autoencoder(&[3, 12, 24, 48])),
         "ae4" => (Task::Reconstruct, autoencoder(&[3, 12, 24, 48, 96])),
+        "ae3-lab" => (Task::Reconstruct, as_the_lab_has_it(autoencoder(&[3, 12, 24, 48]))),
+        "ae4-lab" => (Task::Reconstruct, as_the_lab_has_it(autoencoder(&[3, 12, 24, 48, 96]))),
         _ => return Err(ModelError::Unknown { name: name.to_owned() }),
     };
     Ok(Architecture { name: name.to_owned(), task, input: [3, 32, 32], layers })
@@ -53,12 +57,15 @@ fn linear(name: &str, features: [usize; 2], relu: bool) -> Layer {
 /// LeNet-5 as PyTorch's CIFAR-10 tutorial has it (LeCun et al. 1998): 62,006 parameters.
 fn lenet() -> Vec<Layer> {
     let plain = Window::new(1, 0);
-    let halve = || Layer::MaxPool { kernel: 2, window: Window::new(2, 0) };
+    // The convolutions' ReLU comes after the pooling, where it is the same and has a quarter of the work.
+    let bare =
+        |name: &str, channels| Layer::Conv2d { name: name.into(), channels, kernel: 5, window: plain, relu: false };
+    let halve = || Layer::MaxPool { kernel: 2, window: Window::new(2, 0), relu: true };
     vec![
         normalize(),
-        conv("conv1", [3, 6], 5, plain),
+        bare("conv1", [3, 6]),
         halve(),
-        conv("conv2", [6, 16], 5, plain),
+        bare("conv2", [6, 16]),
         halve(),
         Layer::Flatten,
         linear("fc1", [400, 120], true),
@@ -105,18 +112,33 @@ fn autoencoder(channels: &[usize]) -> Vec<Layer> {
     layers
 }
 
+/// The lab's own autoencoder saw pixels brought to [-1, 1] and was to redraw those, while its sigmoid reaches
+/// nothing below 0: it cannot redraw what is darker than middle grey. Kept to compare with the lab's figures.
+fn as_the_lab_has_it(mut layers: Vec<Layer>) -> Vec<Layer> {
+    layers.insert(0, normalize());
+    layers
+}
+
 /// The network whose weights a file holds: the model that the file names, or, for a file from PyTorch,
 /// the one whose tensors it has. With `wanted`, it must be that model's.
-pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Result<Network, ModelError> {
+pub fn from_file(gpu: &Gpu, path: &Path, wanted: Option<&str>) -> Result<Network, ModelError> {
+    let (state, plan) = read(path, wanted)?;
+    build(gpu, &state, plan)
+}
+
+/// The half of [`from_file`] that needs no device: the weights, and the plan of the model that they are of.
+pub fn read(path: &Path, wanted: Option<&str>) -> Result<(StateDict, Architecture), ModelError> {
+    if let Some(name) = wanted {
+        architecture(name)?;
+    }
     let state = StateDict::read(path)?;
     let path = || path.display().to_string();
-    let found = state.model().map(str::to_owned).or_else(|| recognise(&state));
+    let found = state.model().map(str::to_owned).or_else(|| recognise(&state, wanted));
     let name = match (wanted, found) {
         (_, Some(name)) if !NAMES.contains(&name.as_str()) => {
             return Err(ModelError::UnknownNote { path: path(), name });
         }
         (Some(wanted), Some(found)) if wanted != found => {
-            architecture(wanted)?;
             return Err(ModelError::OfAnother { path: path(), found, wanted: wanted.to_owned() });
         }
         (_, Some(found)) => found,
@@ -127,19 +149,27 @@ pub fn from_file(gpu: &Gpu, path: &std::path::Path, wanted: Option<&str>) -> Res
             return Err(ModelError::Unrecognised { path: path(), tensors: tensors.collect::<Vec<_>>().join(", ") });
         }
     };
+    let plan = architecture(&name)?;
+    Ok((state, plan))
+}
+
+/// A network with the weights of a file.
+pub fn build(gpu: &Gpu, state: &StateDict, plan: Architecture) -> Result<Network, ModelError> {
     // The initial weights are overwritten at once; their seed does not matter.
-    let network = Network::new(gpu, architecture(&name)?, 0)?;
+    let network = Network::new(gpu, plan, 0)?;
     state.load_into(gpu, &network)?;
     Ok(network)
 }
 
-fn recognise(state: &StateDict) -> Option<String> {
+/// The model whose tensors these are: the wanted one, if it is one of several (a normalisation has no tensors),
+/// or else the first.
+fn recognise(state: &StateDict, wanted: Option<&str>) -> Option<String> {
     let found: Vec<(&str, &[usize])> = state.shapes().collect();
-    let fits = |name: &&&str| {
+    let fits = |name: &&str| {
         let Ok(plan) = architecture(name) else { return false };
         let specs: Vec<_> = plan.specs();
         specs.len() == found.len()
             && specs.iter().all(|spec| found.iter().any(|(n, shape)| *n == spec.name && *shape == spec.shape.dims()))
     };
-    NAMES.iter().find(fits).map(|name| (*name).to_owned())
+    wanted.into_iter().chain(NAMES).find(fits).map(str::to_owned)
 }

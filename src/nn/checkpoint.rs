@@ -41,14 +41,18 @@ pub struct StateDict {
 impl StateDict {
     /// Reads and checks a weights file.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes = files::read(path, MAX_BYTES)?;
+        Self::from_bytes(path, &files::read(path, MAX_BYTES)?)
+    }
+
+    /// The same for a file's contents; `path` is for messages.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
         let format = |error: safetensors::SafeTensorError| CheckpointError::Format {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: files::one_line(&error.to_string()),
         };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let file = SafeTensors::deserialize(&bytes).map_err(format)?;
+        let file = SafeTensors::deserialize(bytes).map_err(format)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
             // Batch-norm's step counter is the one integer in a state_dict; nothing here reads it.

@@ -40,9 +40,11 @@ pub enum Layer {
         name: String,
         channels: usize,
     },
+    /// ReLU may be fused: after the maximum it is the same and has less to do.
     MaxPool {
         kernel: usize,
         window: Window,
+        relu: bool,
     },
     AvgPool {
         kernel: usize,

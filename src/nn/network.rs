@@ -101,6 +101,14 @@ impl Network {
         Ok(Bound(leaves.collect::<Result<_>>()?))
     }
 
+    /// What the reconstruction of `x` is compared with: `x` as the layers after a first normalisation see it.
+    pub fn target(&self, tape: &Tape, x: Var) -> Result<Var> {
+        match self.buffers.first() {
+            Some(Buffer::Normalize { factor, offset, zeros }) => tape.normalize(x, factor, offset, zeros),
+            _ => Ok(x),
+        }
+    }
+
     /// Runs the network on `x` [N, C, H, W].
     pub fn forward(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<Var> {
         let mut value = x;
@@ -132,7 +140,7 @@ impl Network {
                 (Layer::Normalize { .. }, Buffer::Normalize { factor, offset, zeros }) => {
                     tape.normalize(value, factor, offset, zeros)?
                 }
-                (Layer::MaxPool { kernel, window }, _) => tape.max_pool(value, *kernel, *window)?,
+                (Layer::MaxPool { kernel, window, relu }, _) => tape.max_pool(value, *kernel, *window, *relu)?,
                 (Layer::AvgPool { kernel, window }, _) => tape.avg_pool(value, [*kernel; 2], *window)?,
                 (Layer::GlobalAvgPool, _) => tape.global_avg_pool(value)?,
                 (Layer::Activation(activation), _) => tape.activation(value, *activation)?,

@@ -2,7 +2,7 @@
 
 use bytemuck::NoUninit;
 
-use super::{kernel, launch_flat};
+use super::{kernel, launch_values, value_kernels};
 use crate::gpu::{Const, Gpu, GpuError, Kernel, Result, Tensor};
 
 /// Which activation.
@@ -27,8 +27,8 @@ struct Params {
     slope: f32,
 }
 
-static FORWARD: Kernel = kernel!("activation", "activation", "forward", "rw");
-static BACKWARD: Kernel = kernel!("activation_backward", "activation", "backward", "rrw");
+static FORWARD: [Kernel; 2] = value_kernels!("activation", "activation", "forward", "rw");
+static BACKWARD: [Kernel; 2] = value_kernels!("activation_backward", "activation", "backward", "rrw");
 
 impl Activation {
     fn consts(self) -> [Const; 1] {
@@ -42,9 +42,9 @@ impl Activation {
         [("KIND", kind)]
     }
 
-    fn params(self, count: usize) -> Params {
+    fn params(self) -> impl Fn(u32) -> Params {
         let slope = if let Self::LeakyRelu { slope } = self { slope } else { 0.0 };
-        Params { count: count as u32, slope }
+        move |count| Params { count, slope }
     }
 
     /// Whether the backward pass reads the input; else it reads the output.
@@ -56,8 +56,7 @@ impl Activation {
 /// `y = f(x)`.
 pub fn forward(gpu: &Gpu, activation: Activation, x: &Tensor) -> Result<Tensor> {
     let y = gpu.empty(x.shape())?;
-    let params = activation.params(x.count());
-    launch_flat(gpu, &FORWARD, &activation.consts(), &params, &[x.span(), y.span()], x.count())?;
+    launch_values(gpu, &FORWARD, &activation.consts(), activation.params(), &[x.span(), y.span()], x.count())?;
     Ok(y)
 }
 
@@ -65,7 +64,6 @@ pub fn forward(gpu: &Gpu, activation: Activation, x: &Tensor) -> Result<Tensor> 
 pub fn backward(gpu: &Gpu, activation: Activation, saved: &Tensor, dy: &Tensor, dx: &Tensor) -> Result<()> {
     GpuError::expect_shape("activation_backward", "the gradient", dy.shape(), saved.shape())?;
     GpuError::expect_shape("activation_backward", "the input's gradient", dx.shape(), saved.shape())?;
-    let params = activation.params(dy.count());
     let spans = [saved.span(), dy.span(), dx.span()];
-    launch_flat(gpu, &BACKWARD, &activation.consts(), &params, &spans, dy.count())
+    launch_values(gpu, &BACKWARD, &activation.consts(), activation.params(), &spans, dy.count())
 }

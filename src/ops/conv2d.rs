@@ -6,13 +6,18 @@
 
 use bytemuck::NoUninit;
 
-use super::{dims4, kernel, lanes, launch_flat, reduce};
+use super::tiles::{self, ConvVariant};
+use super::{dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
 static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
 static BACKWARD_DATA: Kernel = kernel!("conv2d_backward_data", "conv2d", "conv2d", "rrrw");
+static SUBGROUP: Kernel = kernel!("conv2d", "conv2d_subgroup", "conv2d", "rrrw");
+static BACKWARD_DATA_SUBGROUP: Kernel = kernel!("conv2d_backward_data", "conv2d_subgroup", "conv2d", "rrrw");
 static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw");
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
+static WEIGHTS_SUBGROUP: Kernel =
+    kernel!("conv2d_backward_weights", "conv2d_weights_subgroup", "conv2d_weights", "rrw");
 
 /// Stride and padding of a convolution, the same in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +57,6 @@ impl Window {
     }
 }
 
-/// Positions of a row to one invocation: the count that wastes least at the end of the row, the largest
-/// of equals. Loads are dear on software adapters, registers on GPUs.
-fn row_block(gpu: &Gpu, width: usize) -> usize {
-    let most = if gpu.adapter().is_software() { 16 } else { 4 };
-    let share = |block: &usize| (width.next_multiple_of(*block), usize::MAX - block);
-    (1..=most.min(width)).filter(|&block| block > most / 4 || block == width).min_by_key(share).unwrap_or(1)
-}
-
-/// Channels to one invocation: at most eight, evenly shared out.
-fn channel_block(channels: usize) -> usize {
-    channels.div_ceil(channels.div_ceil(8))
-}
-
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
 struct DirectParams {
@@ -77,7 +69,8 @@ struct DirectParams {
 
 /// How the direct kernel walks: forward, or backward-data by phases.
 struct Walk {
-    kernel: &'static Kernel,
+    /// The direct kernel and the one that shares weights in a subgroup.
+    kernels: [&'static Kernel; 2],
     padding: usize,
     taps: usize,
     input_stride: usize,
@@ -89,7 +82,14 @@ impl Walk {
     /// A convolution's forward pass; a transposed one's backward-data is the same.
     fn forward(kernel: usize, window: Window) -> Self {
         let Window { stride, padding } = window;
-        Self { kernel: &DIRECT, padding, taps: kernel, input_stride: stride, output_stride: 1, flip: false }
+        Self {
+            kernels: [&DIRECT, &SUBGROUP],
+            padding,
+            taps: kernel,
+            input_stride: stride,
+            output_stride: 1,
+            flip: false,
+        }
     }
 }
 
@@ -103,10 +103,13 @@ fn direct(
     out: &Tensor,
 ) -> Result<()> {
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
-        (dims4(walk.kernel.name, "the input", x)?, dims4(walk.kernel.name, "the output", out)?);
+        (dims4(walk.kernels[0].name, "the input", x)?, dims4(walk.kernels[0].name, "the output", out)?);
+    let variant = tiles::conv2d(gpu)?;
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
-    let (row_block, channel_block, lanes) = (row_block(gpu, grid_w), channel_block(out_c), lanes(gpu));
-    let consts: [Const; 11] = [
+    let row_block = tiles::positions(gpu, variant, grid_w);
+    let channel_block = tiles::channels(variant, out_c, walk.taps, row_block);
+    let lanes = tiles::lanes(gpu, variant);
+    let consts: [Const; 12] = [
         ("KH", walk.taps as u32),
         ("KW", walk.taps as u32),
         ("S", walk.input_stride as u32),
@@ -116,6 +119,7 @@ fn direct(
         ("XB", row_block as u32),
         ("SPAN", ((row_block - 1) * walk.input_stride + walk.taps) as u32),
         ("LANES", lanes),
+        ("WEIGHTS", ((channel_block * walk.taps) as u32).div_ceil(lanes)),
         ("BIAS", u32::from(bias.is_some())),
         ("RELU", u32::from(relu)),
     ];
@@ -126,10 +130,18 @@ fn direct(
         grid: [grid_h as u32, grid_w as u32],
         padding: walk.padding as u32,
     };
+    // Every output element meets every tap of every input channel of its phase.
+    gpu.next_work(2 * out.count() * in_c * walk.taps * walk.taps, 4 * (x.count() + weights.count() + out.count()));
     let bias = bias.unwrap_or(weights);
     let grid = Grid::linear(batch * grid_h * grid_w.div_ceil(row_block), lanes as usize)
         .layers(walk.output_stride * walk.output_stride * out_c.div_ceil(channel_block));
-    gpu.launch(walk.kernel, &consts, &params, &[x.span(), weights.span(), bias.span(), out.span()], grid)
+    gpu.launch(
+        walk.kernels[variant as usize],
+        &consts,
+        &params,
+        &[x.span(), weights.span(), bias.span(), out.span()],
+        grid,
+    )
 }
 
 /// Checks a weight of [out, in, k, k] against the channels that it meets; returns k.
@@ -216,7 +228,7 @@ fn spread(
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
     let walk = Walk {
-        kernel: &BACKWARD_DATA,
+        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP],
         padding: window.padding,
         taps,
         input_stride: 1,
@@ -245,17 +257,16 @@ pub fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: 
 fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Window, dw: &Tensor) -> Result<()> {
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(WEIGHTS.name, "the input", x)?, dims4(WEIGHTS.name, "the gradient", dy)?);
-    let (lanes, channel_block, row_block) = (lanes(gpu), channel_block(out_c), row_block(gpu, out_w));
-    // Rows (c, ky) to a lane: as many as leave work for every lane.
-    let most = if gpu.adapter().is_software() { 4 } else { 1 };
-    let rows = (in_c * kernel).div_ceil(lanes as usize).min(most);
+    let variant = tiles::conv2d(gpu)?;
+    let (lanes, row_block) = (tiles::lanes(gpu, variant), tiles::positions(gpu, variant, out_w));
+    let [channel_block, rows] = tiles::weight_tile(gpu, variant, out_c, in_c * kernel, kernel, row_block);
     let row_groups = (in_c * kernel).div_ceil(lanes as usize * rows);
     let groups = row_groups * out_c.div_ceil(channel_block);
     // Enough workgroups to keep the device busy, and no more: each split costs a copy of the weights.
     let wanted: usize = if gpu.adapter().is_software() { 16 } else { 1024 };
     let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
     let splits = batch.div_ceil(images);
-    let consts: [Const; 9] = [
+    let consts: [Const; 10] = [
         ("KH", kernel as u32),
         ("KW", kernel as u32),
         ("S", window.stride as u32),
@@ -265,7 +276,9 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         ("XB", row_block as u32),
         ("SPAN", ((row_block - 1) * window.stride + kernel) as u32),
         ("LANES", lanes),
+        ("HELD", ((channel_block * row_block) as u32).div_ceil(lanes)),
     ];
+    let launched = if variant == ConvVariant::Subgroup { &WEIGHTS_SUBGROUP } else { &WEIGHTS };
     let params = WeightsParams {
         batch: batch as u32,
         input: [in_c as u32, in_h as u32, in_w as u32],
@@ -273,12 +286,13 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         padding: window.padding as u32,
         images: images as u32,
     };
+    gpu.next_work(2 * dy.count() * in_c * kernel * kernel, 4 * (x.count() + dy.count() + dw.count()));
     let grid = Grid([row_groups as u32, splits as u32, out_c.div_ceil(channel_block) as u32]);
     if splits == 1 {
-        return gpu.launch(&WEIGHTS, &consts, &params, &[x.span(), dy.span(), dw.span()], grid);
+        return gpu.launch(launched, &consts, &params, &[x.span(), dy.span(), dw.span()], grid);
     }
     let partial = gpu.empty([splits, dw.count()])?;
-    gpu.launch(&WEIGHTS, &consts, &params, &[x.span(), dy.span(), partial.span()], grid)?;
+    gpu.launch(launched, &consts, &params, &[x.span(), dy.span(), partial.span()], grid)?;
     reduce::sum_into(gpu, &partial, [1, splits, dw.count()], dw)
 }
 

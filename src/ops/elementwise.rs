@@ -2,7 +2,7 @@
 
 use bytemuck::NoUninit;
 
-use super::{kernel, launch_flat};
+use super::{kernel, launch_values, value_kernels};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 
 #[repr(C)]
@@ -13,20 +13,20 @@ struct Params {
     offset: f32,
 }
 
-static ADD: Kernel = kernel!("add", "elementwise", "add", "rrw");
-static MULTIPLY: Kernel = kernel!("multiply", "elementwise", "multiply", "rrw");
-static SCALE: Kernel = kernel!("scale", "elementwise", "scale", "rw");
-static ACCUMULATE: Kernel = kernel!("accumulate", "elementwise", "accumulate", "rw");
+static ADD: [Kernel; 2] = value_kernels!("add", "elementwise", "add", "rrw");
+static MULTIPLY: [Kernel; 2] = value_kernels!("multiply", "elementwise", "multiply", "rrw");
+static SCALE: [Kernel; 2] = value_kernels!("scale", "elementwise", "scale", "rw");
+static ACCUMULATE: [Kernel; 2] = value_kernels!("accumulate", "elementwise", "accumulate", "rw");
 
-fn params(tensor: &Tensor, factor: f32, offset: f32) -> Params {
-    Params { count: tensor.count() as u32, factor, offset }
+fn params(factor: f32, offset: f32) -> impl Fn(u32) -> Params {
+    move |count| Params { count, factor, offset }
 }
 
 /// `a + b`, of one shape. Backward: both gradients are `dy` itself.
 pub fn add(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     GpuError::expect_shape("add", "the second operand", b.shape(), a.shape())?;
     let out = gpu.empty(a.shape())?;
-    launch_flat(gpu, &ADD, &[], &params(a, 1.0, 0.0), &[a.span(), b.span(), out.span()], a.count())?;
+    launch_values(gpu, &ADD, &[], params(1.0, 0.0), &[a.span(), b.span(), out.span()], a.count())?;
     Ok(out)
 }
 
@@ -41,7 +41,7 @@ pub fn multiply(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn multiply_into(gpu: &Gpu, a: &Tensor, b: &Tensor, out: &Tensor) -> Result<()> {
     GpuError::expect_shape("multiply", "the second operand", b.shape(), a.shape())?;
     GpuError::expect_shape("multiply", "the output", out.shape(), a.shape())?;
-    launch_flat(gpu, &MULTIPLY, &[], &params(a, 1.0, 0.0), &[a.span(), b.span(), out.span()], a.count())
+    launch_values(gpu, &MULTIPLY, &[], params(1.0, 0.0), &[a.span(), b.span(), out.span()], a.count())
 }
 
 /// `factor a + offset`. Backward: `factor dy`, with [`scale_into`].
@@ -54,11 +54,11 @@ pub fn scale(gpu: &Gpu, a: &Tensor, factor: f32, offset: f32) -> Result<Tensor> 
 /// `out = factor a + offset`.
 pub fn scale_into(gpu: &Gpu, a: &Tensor, factor: f32, offset: f32, out: &Tensor) -> Result<()> {
     GpuError::expect_shape("scale", "the output", out.shape(), a.shape())?;
-    launch_flat(gpu, &SCALE, &[], &params(a, factor, offset), &[a.span(), out.span()], a.count())
+    launch_values(gpu, &SCALE, &[], params(factor, offset), &[a.span(), out.span()], a.count())
 }
 
 /// `into += a`.
 pub fn accumulate(gpu: &Gpu, into: &Tensor, a: &Tensor) -> Result<()> {
     GpuError::expect_shape("accumulate", "the gradient", a.shape(), into.shape())?;
-    launch_flat(gpu, &ACCUMULATE, &[], &params(a, 1.0, 0.0), &[a.span(), into.span()], a.count())
+    launch_values(gpu, &ACCUMULATE, &[], params(1.0, 0.0), &[a.span(), into.span()], a.count())
 }

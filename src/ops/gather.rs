@@ -60,8 +60,12 @@ impl ByteSet {
     /// The same with at most `limit` bytes in a buffer, so that a small set can lie in two.
     pub fn with_limit(gpu: &Gpu, dims: [usize; 3], bytes: &[u8], labels: &[u8], limit: usize) -> Result<Self> {
         let size: usize = dims.iter().product();
-        if size == 0 || !size.is_multiple_of(4) || labels.is_empty() || bytes.len() != size * labels.len() {
-            let problem = format!("{} bytes are not {} images of {dims:?}", bytes.len(), labels.len());
+        if size == 0 || !dims[2].is_multiple_of(4) || labels.is_empty() || bytes.len() != size * labels.len() {
+            let problem = format!(
+                "{} bytes are not {} images of {dims:?}, with a width of a multiple of 4",
+                bytes.len(),
+                labels.len()
+            );
             return Err(GpuError::operand("gather", problem));
         }
         let limit = limit / size;
@@ -133,6 +137,6 @@ pub fn batch(
         x.span(),
         labels.span(),
     ];
-    launch_flat(gpu, &GATHER, &[("AUGMENT", u32::from(augment.is_some()))], &params, &spans, x.count())?;
+    launch_flat(gpu, &GATHER, &[("AUGMENT", u32::from(augment.is_some()))], &params, &spans, x.count() / 4)?;
     Ok((x, labels))
 }

@@ -112,6 +112,7 @@ pub fn matmul_with(
     // Without a bias something must be bound all the same; the kernel does not read it.
     let bias = epilogue.bias.unwrap_or(b.tensor);
     let spans = [a.tensor.span(), b.tensor.span(), bias.span(), out.span()];
+    gpu.next_work(2 * m * n * k, 4 * (m * k + k * n + m * n));
     let flags = [("BIAS", u32::from(epilogue.bias.is_some())), ("RELU", u32::from(epilogue.relu))];
     let (m, n, k) = (m as u32, n as u32, k as u32);
     if variant == Variant::Naive {

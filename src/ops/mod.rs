@@ -20,6 +20,7 @@ pub mod optimizer;
 pub mod perturb;
 pub mod pool;
 pub mod reduce;
+pub mod tiles;
 
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Span, Tensor};
 
@@ -39,6 +40,14 @@ macro_rules! kernel {
 }
 use kernel;
 
+/// The same kernel for one value and for four values an invocation (`shaders/scalar.wgsl`, `shaders/vec4.wgsl`).
+macro_rules! value_kernels {
+    ($name:literal, $($file:literal)+, $entry:literal, $access:literal) => {
+        [kernel!($name, "scalar" $($file)+, $entry, $access), kernel!($name, "vec4" $($file)+, $entry, $access)]
+    };
+}
+use value_kernels;
+
 /// Lanes of a register-blocked kernel's workgroup: one vector of a software adapter, one warp of a GPU.
 fn lanes(gpu: &Gpu) -> u32 {
     if gpu.adapter().is_software() { 8 } else { 32 }
@@ -56,6 +65,20 @@ fn dims2(operation: &'static str, what: &str, tensor: &Tensor) -> Result<[usize;
     <[usize; 2]>::try_from(tensor.dims()).map_err(|_| {
         GpuError::operand(operation, format!("{what} has shape {}, but two dimensions are needed", tensor.shape()))
     })
+}
+
+/// Launches a kernel over `count` values, four to an invocation where that leaves no rest. `params` is given how many
+/// values, or groups of four, there are.
+fn launch_values<P: bytemuck::NoUninit>(
+    gpu: &Gpu,
+    kernels: &'static [Kernel; 2],
+    consts: &[crate::gpu::Const],
+    params: impl Fn(u32) -> P,
+    spans: &[&Span],
+    count: usize,
+) -> Result<()> {
+    let (kernel, count) = if count.is_multiple_of(4) { (&kernels[1], count / 4) } else { (&kernels[0], count) };
+    launch_flat(gpu, kernel, consts, &params(count as u32), spans, count)
 }
 
 /// Launches a kernel that treats one element an invocation.

@@ -2,7 +2,7 @@
 
 use bytemuck::NoUninit;
 
-use super::{dims4, kernel, launch_flat};
+use super::{dims4, kernel, launch_flat, value_kernels};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 
 #[repr(C)]
@@ -13,7 +13,7 @@ struct Params {
     inner: u32,
 }
 
-static NORMALIZE: Kernel = kernel!("normalize", "normalize", "normalize_channels", "rrrw");
+static NORMALIZE: [Kernel; 2] = value_kernels!("normalize", "normalize", "normalize_channels", "rrrw");
 
 /// `y[n, c, ..] = factor[c] x[n, c, ..] + offset[c]` for `x` of [N, C, H, W].
 pub fn forward(gpu: &Gpu, x: &Tensor, factor: &Tensor, offset: &Tensor) -> Result<Tensor> {
@@ -32,7 +32,10 @@ fn launch(gpu: &Gpu, x: &Tensor, factor: &Tensor, offset: &Tensor, y: &Tensor) -
     GpuError::expect_shape("normalize", "the factor", factor.shape(), [channels].into())?;
     GpuError::expect_shape("normalize", "the offset", offset.shape(), [channels].into())?;
     GpuError::expect_shape("normalize", "the output", y.shape(), x.shape())?;
-    let params = Params { count: x.count() as u32, channels: channels as u32, inner: (height * width) as u32 };
+    // Four values at a time must lie in one plane.
+    let (kernel, size) = if (height * width).is_multiple_of(4) { (&NORMALIZE[1], 4) } else { (&NORMALIZE[0], 1) };
+    let count = x.count() / size;
+    let params = Params { count: count as u32, channels: channels as u32, inner: (height * width / size) as u32 };
     let spans = [x.span(), factor.span(), offset.span(), y.span()];
-    launch_flat(gpu, &NORMALIZE, &[], &params, &spans, x.count())
+    launch_flat(gpu, kernel, &[], &params, &spans, count)
 }

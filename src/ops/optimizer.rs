@@ -2,11 +2,11 @@
 
 use bytemuck::NoUninit;
 
-use super::{kernel, launch_flat};
+use super::{kernel, launch_values, value_kernels};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 
-static SGD: Kernel = kernel!("sgd", "optimizer", "sgd", "wrw");
-static ADAM: Kernel = kernel!("adam", "optimizer", "adam", "wrww");
+static SGD: [Kernel; 2] = value_kernels!("sgd", "optimizer", "sgd", "wrw");
+static ADAM: [Kernel; 2] = value_kernels!("adam", "optimizer", "adam", "wrww");
 
 /// Stochastic gradient descent, with PyTorch's meaning of each setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,14 +59,20 @@ fn expect_alike(operation: &'static str, weights: &Tensor, gradient: &Tensor, mo
 pub fn sgd(gpu: &Gpu, settings: Sgd, rate: f64, weights: &Tensor, gradient: &Tensor, velocity: &Tensor) -> Result<()> {
     expect_alike("sgd", weights, gradient, &[velocity])?;
     let params = Params {
-        count: weights.count() as u32,
         rate: rate as f32,
         decay: settings.weight_decay as f32,
         momentum: settings.momentum as f32,
         ..Params::default()
     };
     let consts = [("NESTEROV", u32::from(settings.nesterov)), ("DECOUPLED", 0)];
-    launch_flat(gpu, &SGD, &consts, &params, &[weights.span(), gradient.span(), velocity.span()], weights.count())
+    launch_values(
+        gpu,
+        &SGD,
+        &consts,
+        |count| Params { count, ..params },
+        &[weights.span(), gradient.span(), velocity.span()],
+        weights.count(),
+    )
 }
 
 /// Step number `step` (from 1) of Adam; both `moments` start at zero.
@@ -83,7 +89,6 @@ pub fn adam(
     // Bias corrections in f64: 1 - beta2^t loses most of its digits in f32 at the first steps.
     let correction = |beta: f64| 1.0 - libm::pow(beta, step as f64);
     let params = Params {
-        count: weights.count() as u32,
         rate: rate as f32,
         decay: settings.weight_decay as f32,
         beta1: settings.beta1 as f32,
@@ -97,5 +102,5 @@ pub fn adam(
     };
     let consts = [("NESTEROV", 0), ("DECOUPLED", u32::from(settings.decoupled))];
     let spans = [weights.span(), gradient.span(), moments[0].span(), moments[1].span()];
-    launch_flat(gpu, &ADAM, &consts, &params, &spans, weights.count())
+    launch_values(gpu, &ADAM, &consts, |count| Params { count, ..params }, &spans, weights.count())
 }

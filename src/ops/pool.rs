@@ -7,7 +7,8 @@ use super::{dims4, kernel, launch_flat};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor, Words};
 
 static MAX: Kernel = kernel!("max_pool", "max_pool", "forward", "rww");
-static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "max_pool", "backward", "rrw");
+static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "max_pool", "backward", "rrrw");
+static MAX_BACKWARD_TILES: Kernel = kernel!("max_pool_backward", "max_pool", "backward_tiles", "rrrw");
 static AVERAGE: Kernel = kernel!("avg_pool", "avg_pool", "forward", "rw");
 static AVERAGE_BACKWARD: Kernel = kernel!("avg_pool_backward", "avg_pool", "backward", "rw");
 
@@ -39,11 +40,11 @@ fn output_dims(operation: &'static str, x: &Tensor, kernel: [usize; 2], window: 
     Ok([batch, channels, height, window.output(operation, width, kernel[1])?])
 }
 
-/// The largest of each k x k window, and where in its plane it stood.
-pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window) -> Result<(Tensor, Words)> {
+/// The largest of each k x k window, and where in its plane it stood; ReLU can be fused.
+pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window, relu: bool) -> Result<(Tensor, Words)> {
     let dims = output_dims("max_pool", x, [kernel; 2], window)?;
     let (y, winners) = (gpu.empty(dims)?, gpu.empty_words(dims.iter().product())?);
-    let consts = [("K", kernel as u32), ("S", window.stride as u32)];
+    let consts = max_consts(kernel, window, relu);
     let params = params(dims4("max_pool", "the input", x)?, dims, window.padding);
     launch_flat(gpu, &MAX, &consts, &params, &[x.span(), y.span(), winners.span()], y.count())?;
     Ok((y, winners))
@@ -62,16 +63,48 @@ fn gradient_dims(
     Ok((dims4(operation, "the input", dx)?, output))
 }
 
+/// What [`max_forward`] found, for its backward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Pooled<'a> {
+    pub winners: &'a Words,
+    /// The output, if ReLU was fused: where it is not positive, no gradient passes.
+    pub relu: Option<&'a Tensor>,
+}
+
 /// Sends each `dy` to the pixel that won its window.
-pub fn max_backward(gpu: &Gpu, dy: &Tensor, winners: &Words, kernel: usize, window: Window, dx: &Tensor) -> Result<()> {
-    let consts = [("K", kernel as u32), ("S", window.stride as u32)];
-    let (input, output) = gradient_dims("max_pool_backward", dy, dx, [kernel; 2], window)?;
-    if winners.count() != dy.count() {
-        let problem = format!("{} winners do not fit a gradient of {}", winners.count(), dy.shape());
-        return Err(GpuError::operand("max_pool_backward", problem));
+pub fn max_backward(
+    gpu: &Gpu,
+    dy: &Tensor,
+    pooled: Pooled<'_>,
+    kernel: usize,
+    window: Window,
+    dx: &Tensor,
+) -> Result<()> {
+    let name = MAX_BACKWARD.name;
+    let (input, output) = gradient_dims(name, dy, dx, [kernel; 2], window)?;
+    if pooled.winners.count() != dy.count() {
+        let problem = format!("{} winners do not fit a gradient of {}", pooled.winners.count(), dy.shape());
+        return Err(GpuError::operand(name, problem));
     }
+    if let Some(y) = pooled.relu {
+        GpuError::expect_shape(name, "the output", y.shape(), dy.shape())?;
+    }
+    let consts = max_consts(kernel, window, pooled.relu.is_some());
     let params = params(input, output, window.padding);
-    launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &[dy.span(), winners.span(), dx.span()], dx.count())
+    // Without ReLU something must be bound all the same; the kernel does not read it.
+    let spans = [dy.span(), pooled.winners.span(), pooled.relu.unwrap_or(dy).span(), dx.span()];
+    let tiles = kernel == window.stride
+        && window.padding == 0
+        && input[2] == output[2] * kernel
+        && input[3] == output[3] * kernel;
+    if tiles {
+        return launch_flat(gpu, &MAX_BACKWARD_TILES, &consts, &params, &spans, dy.count());
+    }
+    launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &spans, dx.count())
+}
+
+fn max_consts(kernel: usize, window: Window, relu: bool) -> [crate::gpu::Const; 3] {
+    [("K", kernel as u32), ("S", window.stride as u32), ("RELU", u32::from(relu))]
 }
 
 /// The mean of each window of `kernel` = [height, width]; padding counts as zeros.

@@ -6,8 +6,8 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 
 use super::canvas::{self, Align, Canvas, Chart, Point};
-use super::frame::{self, Axis, BELOW_PANEL, Frame, LegendEntry, MARGIN, Mark, Unit};
-use super::{LINE, PlotError, metrics, share};
+use super::frame::{self, BELOW_PANEL, Frame, LegendEntry, MARGIN, Mark};
+use super::{Axis, LINE, PlotError, Unit, metrics, share};
 
 /// Odd, so that a set of equal scores, centred on the axis, is one bar in the middle.
 const BINS: usize = 61;
@@ -51,7 +51,7 @@ pub fn score_histogram<T: Copy + Into<f64>>(
     let beyond = sets.iter().flatten().filter(|&&score| score < range.0 || score > range.1).count();
     let chart = Histogram {
         title,
-        subtitle: format!("AUROC {}", share(auroc)),
+        subtitle: format!("AUROC {}", share(auroc, 4)),
         x_label: if beyond == 0 {
             x_label.to_owned()
         } else {
@@ -59,11 +59,30 @@ pub fn score_histogram<T: Copy + Into<f64>>(
             format!("{x_label} (outermost bins include the {percent:.1} % beyond the axis)")
         },
         names: [(id_name, sets[0].len()), (ood_name, sets[1].len())]
-            .map(|(name, n)| format!("{name} ({} images)", frame::thousands(&n.to_string()))),
+            .map(|(name, n)| format!("{name} ({} images)", crate::lab::axis::thousands(&n.to_string()))),
         range,
-        shares: sets.map(|scores| binned(&scores, range)),
+        shares: sets.map(|scores| {
+            counted(&scores, range).into_iter().map(|count| f64::from(count) / scores.len() as f64).collect()
+        }),
     };
     canvas::save(&chart, path)
+}
+
+/// The bins of [`score_histogram`] and how many scores of each set lie in each: bin i is `edges[i]..edges[i + 1]`,
+/// and the first and last bin also hold what lies beyond. NaN has no bin and must not be among the scores.
+pub fn score_bins(id_scores: &[f64], ood_scores: &[f64]) -> (Vec<f64>, [Vec<u32>; 2]) {
+    let sets = [id_scores, ood_scores].map(|scores| {
+        let mut scores = scores.to_vec();
+        scores.sort_unstable_by(f64::total_cmp);
+        scores
+    });
+    let range = shown_range(&sets);
+    ((0..=BINS).map(|bin| edge(range, bin)).collect(), sets.map(|scores| counted(&scores, range)))
+}
+
+/// The lower edge of a bin, in the unit of the scores.
+fn edge((low, high): (f64, f64), bin: usize) -> f64 {
+    low + (high - low) * bin as f64 / BINS as f64
 }
 
 /// The span of the axis: everything where that is little more than the middle of each set, so
@@ -94,16 +113,16 @@ fn shown_range(sets: &[Vec<f64>; 2]) -> (f64, f64) {
     }
 }
 
-/// The share of the scores in each of the bins of `range`.
-fn binned(scores: &[f64], (low, high): (f64, f64)) -> Vec<f64> {
-    let mut shares = vec![0.0; BINS];
+/// How many of the scores are in each of the bins of `range`.
+fn counted(scores: &[f64], (low, high): (f64, f64)) -> Vec<u32> {
+    let mut counts = vec![0; BINS];
     for score in scores {
         // Halves first: the range of two huge scores may not be a finite number.
         let at = (score / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
         let bin = (at * BINS as f64).clamp(0.0, (BINS - 1) as f64) as usize;
-        shares[bin] += 1.0 / scores.len() as f64;
+        counts[bin] += 1;
     }
-    shares
+    counts
 }
 
 struct Histogram<'a> {
@@ -177,10 +196,8 @@ impl Histogram<'_> {
         canvas.text(&text, (x, y + 16.0), align, frame::LABEL, frame::INK)
     }
 
-    /// The lower edge of a bin, in the unit of the scores.
     fn edge(&self, bin: usize) -> f64 {
-        let (low, high) = self.range;
-        low + (high - low) * bin as f64 / BINS as f64
+        edge(self.range, bin)
     }
 
     /// The steps of a histogram from its left foot to its right foot, empty ends left out.

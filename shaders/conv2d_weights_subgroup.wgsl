@@ -1,0 +1,84 @@
+// conv2d_weights_subgroup: conv2d_weights.wgsl's sum with the output's gradient held by the lanes of one subgroup.
+//
+//   partial[split][m][c][ky][kx] = sum over n in the split, oy, ox of
+//       dy[n, m, oy, ox] x[n, c, S oy + ky - padding, S ox + kx - padding]
+//
+// All lanes need the same MB x XB values of dy. Lane l reads values l, l + LANES, ... of them, and a broadcast hands
+// each to all lanes: one read in place of LANES (see conv2d_subgroup.wgsl).
+//
+// A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels m x all KW taps of
+// CB neighbouring rows (c, ky), in registers.
+// KH, KW, S, SPAN, TAPS, MB, CB, XB: as in conv2d_weights.wgsl; HELD = ceil(MB XB / LANES).
+// Grid: x = ceil(in_c KH / (CB LANES)), y = splits, z = ceil(out_c / MB).
+
+struct Params {
+    batch: u32, in_c: u32, in_h: u32, in_w: u32,
+    out_c: u32, out_h: u32, out_w: u32,
+    padding: u32, images: u32,          // images a split
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partial: array<f32>;
+
+@compute @workgroup_size(LANES)
+fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let index = (group.x * LANES + lane) * CB;
+    let rows = p.in_c * KH;
+    let m0 = group.z * MB;
+    // Channel plane and place in the row of the values that this lane reads.
+    var plane: array<u32, HELD>;
+    var place: array<u32, HELD>;
+    for (var v = 0u; v < HELD; v++) { // unroll
+        let t = v * LANES + lane;
+        plane[v] = min(m0 + t / XB, p.out_c - 1u) * p.out_h * p.out_w;
+        place[v] = t % XB;
+    }
+
+    var sum: array<f32, TAPS>;
+    let last = min((group.y + 1u) * p.images, p.batch);
+    for (var n = group.y * p.images; n < last; n++) {
+        for (var oy = 0u; oy < p.out_h; oy++) {
+            let dy_row = n * p.out_c * p.out_h * p.out_w + oy * p.out_w;
+            for (var ox0 = 0u; ox0 < p.out_w; ox0 += XB) {
+                var g: array<f32, HELD>;
+                for (var v = 0u; v < HELD; v++) { // unroll
+                    let ox = ox0 + place[v];
+                    let value = dy[dy_row + plane[v] + min(ox, p.out_w - 1u)];
+                    g[v] = select(0.0, value, ox < p.out_w);
+                }
+                let ix0 = i32(ox0 * S) - i32(p.padding);
+                for (var b = 0u; b < CB; b++) { // unroll
+                    let i = min(index + b, rows - 1u);
+                    let iy = i32(oy * S + i % KH) - i32(p.padding);
+                    let inside = iy >= 0 && iy < i32(p.in_h);
+                    let row = ((n * p.in_c + i / KH) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
+                    var line: array<f32, SPAN>;
+                    for (var s = 0u; s < SPAN; s++) { // unroll
+                        let ix = ix0 + i32(s);
+                        let value = x[row + u32(clamp(ix, 0, i32(p.in_w) - 1))];
+                        line[s] = select(0.0, value, inside && ix >= 0 && ix < i32(p.in_w));
+                    }
+                    for (var m = 0u; m < MB; m++) { // unroll
+                        for (var j = 0u; j < XB; j++) { // unroll
+                            let d = subgroupBroadcast(g[(m * XB + j) / LANES], (m * XB + j) % LANES);
+                            for (var kx = 0u; kx < KW; kx++) { // unroll
+                                sum[(b * MB + m) * KW + kx] += d * line[j * S + kx];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (var b = 0u; b < CB; b++) { // unroll
+        for (var m = 0u; m < MB; m++) { // unroll
+            if index + b < rows && m0 + m < p.out_c {
+                let out = ((group.y * p.out_c + m0 + m) * rows + index + b) * KW;
+                for (var kx = 0u; kx < KW; kx++) { // unroll
+                    partial[out + kx] = sum[(b * MB + m) * KW + kx];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,2 @@
+// Put before a kernel that treats its arrays one value at a time, where their length is no multiple of four.
+alias Value = f32;

@@ -1,0 +1,238 @@
+//! Stages that are done once: each leaves `stage.json` in a folder of its own when all else is there, and a later
+//! run that finds the same key in it takes the result from there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::files::{self, FileError};
+use crate::gpu::Gpu;
+use crate::lab::LabError;
+use crate::lab::results::Stage;
+use crate::lab::train::write_json;
+
+/// A stage's own files are far smaller.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// A stage that is to be done.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Its folder.
+    pub name: String,
+    /// What it does, for people.
+    pub title: String,
+    /// The command that does the same alone, where there is one.
+    pub command: Option<String>,
+    /// Everything in the plan that decides its result.
+    pub key: Value,
+    /// How much work it is beside the others.
+    pub weight: f64,
+}
+
+/// Whoever watches a run of the lab.
+pub trait Progress {
+    /// All that is to be done, in order.
+    fn planned(&mut self, stages: &[Planned]);
+    /// A stage begins.
+    fn begin(&mut self, stage: &Planned);
+    /// The share of it that is done, and what goes on.
+    fn at(&mut self, share: f64, what: &str);
+    /// It is over.
+    fn end(&mut self, stage: &Stage);
+    /// Something that people should know.
+    fn note(&mut self, line: &str);
+}
+
+/// What a stage works with.
+pub struct Desk<'a> {
+    pub gpu: &'a Gpu,
+    pub folder: &'a Path,
+    pub progress: &'a mut dyn Progress,
+}
+
+/// `stage.json`.
+#[derive(Serialize, Deserialize)]
+struct Kept<T> {
+    key: Value,
+    /// Fingerprints of the files that other stages read.
+    files: BTreeMap<String, String>,
+    seconds: f64,
+    result: T,
+}
+
+/// The stages of one run.
+pub struct Stages<'a> {
+    gpu: &'a Gpu,
+    out: &'a Path,
+    program: Value,
+    progress: &'a mut dyn Progress,
+    done: Vec<Stage>,
+    /// Held as long as the run lasts; the system lets go of it even if the run is killed.
+    _lock: File,
+}
+
+/// FNV-1a over 64 bits (Fowler, Noll, Vo): tells contents apart, and is no guard against forgers.
+pub fn fingerprint<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in parts.into_iter().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+/// The fingerprint of a file.
+pub fn fingerprint_of(path: &Path) -> Result<String, FileError> {
+    Ok(fingerprint([&files::read(path, MAX_BYTES)?[..]]))
+}
+
+/// What computed: another build of the program or another adapter may round differently.
+fn program(gpu: &Gpu) -> Result<Value, LabError> {
+    let path = std::env::current_exe()
+        .map_err(|error| LabError::Usage(format!("cannot find this program's own file: {error}")))?;
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "build": fingerprint_of(&path)?,
+        "adapter": gpu.adapter(),
+    }))
+}
+
+impl<'a> Stages<'a> {
+    /// Begins a run in the folder `out`.
+    pub fn new(gpu: &'a Gpu, out: &'a Path, progress: &'a mut dyn Progress) -> Result<Self, LabError> {
+        files::prepare_folder(out)?;
+        let path = out.join(".lock");
+        let failed = |error: &std::io::Error| FileError::Write { path: path.clone(), reason: files::reason(error) };
+        let lock = File::create(&path).map_err(|error| failed(&error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let place = out.display();
+                return Err(LabError::Usage(format!(
+                    "another run of the lab is writing to {place}: wait, or choose another --out"
+                )));
+            }
+            // Some network drives know no locks; two runs at once are then the user's affair.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(failed(&error).into()),
+        }
+        Ok(Self { gpu, out, program: program(gpu)?, progress, done: Vec::new(), _lock: lock })
+    }
+
+    /// Says what is to come; with `fresh`, what earlier runs left of it is thrown away.
+    pub fn announce(&mut self, planned: &[Planned], fresh: bool) -> Result<(), LabError> {
+        if fresh {
+            for stage in planned {
+                forget(&self.record(stage))?;
+            }
+        }
+        self.progress.planned(planned);
+        Ok(())
+    }
+
+    /// The folder of a stage, relative to the run's.
+    pub fn place(stage: &str, file: &str) -> String {
+        format!("stages/{stage}/{file}")
+    }
+
+    fn record(&self, stage: &Planned) -> PathBuf {
+        self.out.join("stages").join(&stage.name).join("stage.json")
+    }
+
+    /// Does a stage, or takes its result from an earlier run. `from` are files of the run that it works on, and
+    /// `leaves` are files in its folder that others read.
+    pub fn run<T: Serialize + DeserializeOwned>(
+        &mut self,
+        stage: &Planned,
+        from: &[&str],
+        leaves: &[&str],
+        work: impl FnOnce(&mut Desk<'_>) -> Result<T, LabError>,
+    ) -> Result<T, LabError> {
+        let mut read = BTreeMap::new();
+        for file in from {
+            read.insert(*file, fingerprint_of(&self.out.join(file))?);
+        }
+        let key = json!({ "program": self.program, "stage": stage.key, "from": read });
+        let record = self.record(stage);
+        self.progress.begin(stage);
+        if let Some(kept) = self.find(&record, &key)? {
+            return Ok(self.finish(stage, kept, true));
+        }
+        let folder = record.with_file_name("");
+        files::prepare_folder(&folder)?;
+        // From here on the folder's files are not those of the old record any more.
+        forget(&record)?;
+        let begun = Instant::now();
+        let result = work(&mut Desk { gpu: self.gpu, folder: &folder, progress: self.progress })?;
+        let mut files = BTreeMap::new();
+        for name in leaves {
+            files.insert((*name).to_owned(), fingerprint_of(&folder.join(name))?);
+        }
+        let kept = Kept { key, files, seconds: begun.elapsed().as_secs_f64(), result };
+        write_json(&record, &kept)?;
+        Ok(self.finish(stage, kept, false))
+    }
+
+    fn finish<T>(&mut self, stage: &Planned, outcome: Kept<T>, kept: bool) -> T {
+        let Planned { name, title, command, .. } = stage.clone();
+        let stage = Stage { name, title, command, seconds: outcome.seconds, kept };
+        self.progress.end(&stage);
+        self.done.push(stage);
+        outcome.result
+    }
+
+    /// What an earlier run left, if it can be taken for this one's.
+    fn find<T: DeserializeOwned>(&mut self, record: &Path, key: &Value) -> Result<Option<Kept<T>>, LabError> {
+        if !record.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(record, MAX_BYTES)?;
+        // The key first: the rest may have been something else under another version of the program.
+        let value: Value = match serde_json::from_slice(&bytes) {
+            Ok(value) => value,
+            Err(error) => {
+                self.progress.note(&format!("{} is damaged ({error}): this stage is done anew", record.display()));
+                return Ok(None);
+            }
+        };
+        if value["key"] != *key {
+            return Ok(None);
+        }
+        let kept: Kept<T> = match serde_json::from_slice(&bytes) {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.progress.note(&format!("{} is damaged ({error}): this stage is done anew", record.display()));
+                return Ok(None);
+            }
+        };
+        for (name, wanted) in &kept.files {
+            let path = record.with_file_name(name);
+            if !fingerprint_of(&path).is_ok_and(|found| found == *wanted) {
+                let path = path.display();
+                self.progress.note(&format!("{path} is not as its stage left it: this stage is done anew"));
+                return Ok(None);
+            }
+        }
+        Ok(Some(kept))
+    }
+
+    /// What was done, in order.
+    pub fn done(self) -> Vec<Stage> {
+        self.done
+    }
+}
+
+/// Removes a record, if there is one.
+fn forget(record: &Path) -> Result<(), FileError> {
+    match fs::remove_file(record) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(FileError::Write { path: record.to_owned(), reason: files::reason(&error) })
+        }
+        _ => Ok(()),
+    }
+}

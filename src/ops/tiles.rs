@@ -1,0 +1,115 @@
+//! Which kernel and which tile for which adapter and problem: the one table that every operation asks.
+//!
+//! | adapter | convolution | tile of one invocation |
+//! | --- | --- | --- |
+//! | software, with subgroups | `subgroup` | many channels x 3 to 5 positions: weights are broadcast, x is dear |
+//! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
+//! | GPU | `direct` | 8 channels x 2 to 4 positions: registers are dear |
+//!
+//! The measurements behind it are in `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each
+//! is tested on every adapter that can run it.
+
+use crate::gpu::{Gpu, GpuError, Result};
+
+/// How a convolution's passes are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConvVariant {
+    /// `conv2d.wgsl` and `conv2d_weights.wgsl`: every lane reads all that it needs.
+    Direct,
+    /// `conv2d_subgroup.wgsl` and `conv2d_weights_subgroup.wgsl`: lanes share what all of them need.
+    Subgroup,
+}
+
+impl ConvVariant {
+    /// Every variant.
+    pub const ALL: [Self; 2] = [Self::Direct, Self::Subgroup];
+
+    /// The name in results and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Subgroup => "subgroup",
+        }
+    }
+
+    /// Whether the adapter can run it.
+    pub fn runs_on(self, gpu: &Gpu) -> bool {
+        self == Self::Direct || gpu.subgroup_size().is_some()
+    }
+}
+
+/// The operation under which a convolution's variant is forced.
+pub const CONV2D: &str = "conv2d";
+
+/// The variant for this adapter.
+pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
+    let Some(forced) = gpu.forced_variant(CONV2D) else {
+        let shared = gpu.adapter().is_software() && gpu.subgroup_size().is_some();
+        return Ok(if shared { ConvVariant::Subgroup } else { ConvVariant::Direct });
+    };
+    ConvVariant::ALL
+        .into_iter()
+        .find(|variant| variant.name() == forced && variant.runs_on(gpu))
+        .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")))
+}
+
+/// Lanes of a workgroup: a subgroup, or else one vector of a software adapter, one warp of a GPU.
+pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
+    match gpu.subgroup_size() {
+        Some(size) if variant == ConvVariant::Subgroup => size,
+        _ if gpu.adapter().is_software() => 8,
+        _ => 32,
+    }
+}
+
+/// Products to one invocation's tile and tap row at the most: beyond that, software adapters compile for seconds.
+const MOST_PRODUCTS: usize = 400;
+
+/// The count of `least..=most` that wastes least at the end of `width`, the largest of equals.
+fn even(width: usize, least: usize, most: usize) -> usize {
+    let waste = |block: &usize| (width.next_multiple_of(*block), usize::MAX - block);
+    (1..=most.min(width)).filter(|&block| block >= least || block == width).min_by_key(waste).unwrap_or(1)
+}
+
+/// At most `most` channels, evenly shared out.
+fn shared(channels: usize, most: usize) -> usize {
+    channels.div_ceil(channels.div_ceil(most.max(1)))
+}
+
+/// Positions of a row to one invocation.
+pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize) -> usize {
+    match (variant, gpu.adapter().is_software()) {
+        (ConvVariant::Subgroup, _) => even(width, 3, 5),
+        (ConvVariant::Direct, true) => even(width, 5, 16),
+        (ConvVariant::Direct, false) => even(width, 2, 4),
+    }
+}
+
+/// Output channels to one invocation, forward and backward-data; `taps` is a tap row's length.
+pub fn channels(variant: ConvVariant, channels: usize, taps: usize, positions: usize) -> usize {
+    match variant {
+        ConvVariant::Subgroup => shared(channels, (MOST_PRODUCTS / (taps * positions)).min(32)),
+        ConvVariant::Direct => shared(channels, 8),
+    }
+}
+
+/// Output channels and rows (c, ky) to one invocation of the weight gradient; `rows` is how many rows there are.
+pub fn weight_tile(
+    gpu: &Gpu,
+    variant: ConvVariant,
+    out_channels: usize,
+    rows: usize,
+    taps: usize,
+    positions: usize,
+) -> [usize; 2] {
+    let (channels, most) = match (variant, gpu.adapter().is_software()) {
+        (ConvVariant::Subgroup, _) => {
+            let channels = shared(out_channels, (MOST_PRODUCTS / (2 * taps * positions)).min(16));
+            (channels, (MOST_PRODUCTS / (channels * taps * positions)).clamp(1, 4))
+        }
+        (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
+        (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
+    };
+    // As many rows as leave work for every lane.
+    [channels, rows.div_ceil(lanes(gpu, variant) as usize).min(most)]
+}
