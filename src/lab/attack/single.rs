@@ -9,6 +9,7 @@ use crate::attack::{Attacker, Target};
 use crate::data::{DIMS, Images, SIZE};
 use crate::files;
 use crate::gpu::{AdapterSummary, Gpu};
+use crate::lock::FolderLock;
 use crate::nn::Network;
 
 use super::super::LabError;
@@ -118,7 +119,7 @@ pub fn run(
     if let Some(parent) = save.and_then(Path::parent) {
         files::prepare_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
     }
-    files::prepare_folder(out)?;
+    let _lock = FolderLock::take(out)?;
     let data = Resident::new(gpu, images)?;
     let classes = notes.classes.len();
     let work = images.count() * (settings.eps.len() + if settings.table { classes } else { 0 });
