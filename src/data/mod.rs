@@ -58,7 +58,6 @@ pub struct DataSet {
     pub test: Images,
 }
 
-/// What can be wrong with data.
 impl DataSet {
     /// Keeps at most the first `train` and `test` pictures.
     pub fn truncated(self, train: usize, test: usize) -> Self {
@@ -66,6 +65,7 @@ impl DataSet {
     }
 }
 
+/// What can be wrong with data.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     #[error(transparent)]
