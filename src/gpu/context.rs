@@ -140,9 +140,23 @@ impl Gpu {
         self.0.pool.stats()
     }
 
+    /// Gives unused memory back and counts the most that was held from here on.
+    pub fn restart_memory_peaks(&self) -> Result<()> {
+        self.wait()?;
+        self.0.cache.borrow_mut().drop_bind_groups();
+        self.0.pool.trim();
+        self.0.pool.restart_peaks();
+        Ok(())
+    }
+
     /// Dispatches so far, by kernel name.
     pub fn dispatch_counts(&self) -> BTreeMap<&'static str, u64> {
         self.0.stream.borrow().counts()
+    }
+
+    /// Dispatches so far, of all kernels together.
+    pub fn dispatches(&self) -> u64 {
+        self.0.stream.borrow().counts().values().sum()
     }
 
     /// Submits to the queue so far.
@@ -264,20 +278,31 @@ impl Gpu {
         }
         let mut cache = self.0.cache.borrow_mut();
         let pipeline = cache.pipeline(&self.0.device, kernel, consts)?;
+        let mut work = self.0.work.take();
+        if work == Work::default() {
+            // Most kernels meet every byte that they bind once.
+            work.bytes = spans.iter().map(|span| span.bytes).sum();
+        }
         let mut stream = self.0.stream.borrow_mut();
         let bind_group = cache.bind_group(&self.0.device, &pipeline, &stream.uniforms, spans);
-        stream.dispatch(kernel.name, self.0.work.take(), pipeline, bind_group, params, grid);
+        stream.dispatch(kernel.name, work, pipeline, bind_group, params, grid);
         Ok(())
     }
 
-    /// Says what the next dispatch has to do, for profiles and benchmarks.
+    /// Says what the next dispatch has to do, for profiles and benchmarks. Without it a dispatch counts as no
+    /// arithmetic and all bytes that it binds.
     pub fn next_work(&self, flops: usize, bytes: usize) {
         self.0.work.set(Work { flops: flops as u64, bytes: bytes as u64 });
     }
 
+    /// Whether the device can say when a dispatch began and ended.
+    pub fn has_timestamps(&self) -> bool {
+        self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// Times every dispatch from now on until [`Gpu::take_profile`].
     pub fn start_profile(&self) -> Result<()> {
-        if !self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !self.has_timestamps() {
             return Err(GpuError::NoTimestamps { adapter: self.0.summary.name.clone() });
         }
         self.wait()?;
