@@ -13,7 +13,7 @@ use folder::TempFolder;
 use serde_json::{Value, json};
 use shadegrad::data::{DataSet, Images, SIZE, shapes};
 use shadegrad::lab::LabError;
-use shadegrad::lab::train::{Adversarial, Epoch, Keeping, Settings, State, Watch, train, train_kept};
+use shadegrad::lab::train::{Adversarial, Care, Epoch, Settings, State, Watch, train, train_kept};
 use shadegrad::nn::{OptimizerKind, Schedule};
 use shadegrad::ops::optimizer::{Adam, Sgd};
 
@@ -113,8 +113,8 @@ fn go_on(settings: &Settings, data: &DataSet, out: &Path, ask: usize) -> Result<
     let state = State::read(out)?.expect("a state");
     assert_eq!(state.mismatch(&gpu(), settings, data, false)?, [""; 0]);
     assert_eq!(state.command(), (&[][..], &json!({"any": "notes"})));
-    let keeping = Keeping { from: Some(state), every: None };
-    train_kept(&gpu(), settings, data, out, notes(), keeping, &mut Leave(ask)).map(|_| ())
+    let care = Care { from: Some(state), ..Care::default() };
+    train_kept(&gpu(), settings, data, out, notes(), care, &mut Leave(ask)).map(|_| ())
 }
 
 fn assert_left(outcome: Result<(), LabError>, out: &Path) -> u64 {

@@ -110,7 +110,7 @@ fn wait_for(path: &Path, child: &mut Child) {
     }
 }
 
-/// `SHADEGRAD_KILLS=30` kills thirty.
+/// `SHADEGRAD_KILLS=30` kills thirty: half of them at any moment, half while the state is written.
 #[test]
 fn a_run_that_was_killed_at_any_moment_goes_on_to_the_same_bits() {
     let kills = std::env::var("SHADEGRAD_KILLS").map_or(4, |text| text.parse().unwrap());
@@ -140,10 +140,13 @@ fn a_run_that_was_killed_at_any_moment_goes_on_to_the_same_bits() {
         let out = bench.out(&format!("killed {kill}"));
         let (mut child, begun) = bench.begin(&out);
         sleep(took.mul_f64(moments.uniform().into()).saturating_sub(begun.elapsed()));
+        // Every other run is killed while it writes its state, the next time that it does.
+        let part = out.join(format!("{STATE}.part"));
+        while kill % 2 == 1 && !part.exists() && child.try_wait().unwrap().is_none() {}
         let ended = child.try_wait().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        saving += usize::from(out.join(format!("{STATE}.part")).exists());
+        saving += usize::from(part.exists());
         // Whatever there is must be whole.
         match State::read(&out).unwrap() {
             _ if ended.is_some() => late += 1,
@@ -233,8 +236,8 @@ fn ctrl_c_keeps_the_run_and_says_how_to_go_on() {
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once() {
-    // One step, and then an evaluation that takes its time and is not left for the first signal.
-    let bench = Bench::new(4, 4000, &["--model", "ae4", "--epochs", "1", "--batch", "4", "--save-every", "1"]);
+    // One step (CIFAR's layout has five files of pictures at the least), and then an evaluation that takes its time and is not left for the first signal.
+    let bench = Bench::new(5, 4000, &["--model", "ae4", "--epochs", "1", "--batch", "5", "--save-every", "1"]);
     let out = bench.out("left");
     let (mut child, _) = bench.begin(&out);
     wait_for(&out.join(STATE), &mut child);

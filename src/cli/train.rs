@@ -1,21 +1,23 @@
 //! `shadegrad train`.
 
-use std::path::{Path, PathBuf};
+mod resume;
+
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{self, DataSet};
-use crate::gpu::Gpu;
+use crate::data;
 use crate::lab::LabError;
-use crate::lab::train::{self, Adversarial, Epoch, Keeping, Robustness, Settings, State, Watch};
+use crate::lab::train::{self, Adversarial, Care, Epoch, Robustness, Settings, Watch};
 use crate::lock::FolderLock;
 use crate::models;
 use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
 
 use super::{interrupt, output};
+use resume::{refuse_to_lose, resumed, say_where_it_goes_on};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,6 +42,11 @@ enum Plan {
 #[serde(rename_all = "lowercase")]
 enum Attack {
     Fgsm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Check {
+    Finite,
 }
 
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
@@ -135,6 +142,14 @@ pub struct Args {
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     #[serde(skip)]
     save_every: Option<u64>,
+    /// Stop at the first operation that writes a number that is not finite, and say which it is (slow)
+    #[arg(long, value_name = "WHAT")]
+    #[serde(skip)]
+    check: Option<Check>,
+    /// Refuse to begin if the run would take more GPU memory than so many MiB
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    #[serde(skip)]
+    memory_limit: Option<u64>,
     /// Print result.json instead of a line an epoch
     #[arg(long)]
     #[serde(skip)]
@@ -277,40 +292,6 @@ impl Args {
     }
 }
 
-/// The unfinished run that `args` want to go on with, and its own arguments in the place of theirs.
-fn resumed(args: Args, given: &[String], out: &Path) -> Result<(Args, Option<State>), LabError> {
-    let Some(state) = State::read(out)? else {
-        let problem = format!(
-            "there is no unfinished run in {}: a run keeps its state from its first epoch's end (or --save-every) until \
-             it is finished",
-            out.display()
-        );
-        return Err(LabError::Usage(problem));
-    };
-    let failed = |error: serde_json::Error| LabError::Usage(error.to_string());
-    let (_, there) = state.command();
-    let mut here = serde_json::to_value(&args).map_err(failed)?;
-    // What was not typed is meant to be as it was begun; where the same pictures lie may have changed.
-    if let Some(here) = here.as_object_mut() {
-        for (name, value) in here.iter_mut() {
-            let is_place = ["out", "data"].contains(&name.as_str());
-            if is_place || !given.contains(name) {
-                *value = there[name].clone();
-            }
-        }
-    }
-    let differences = train::differences(there, &here);
-    if !differences.is_empty() {
-        return Err(state.refused(&differences));
-    }
-    let mut begun: Args = serde_json::from_value(there.clone()).map_err(failed)?;
-    if given.iter().any(|name| name == "data") {
-        begun.data = args.data;
-    }
-    let args = Args { json: args.json, elsewhere: args.elsewhere, save_every: args.save_every, ..begun };
-    Ok((args, Some(state)))
-}
-
 pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), LabError> {
     let plan = models::architecture(&args.model)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
@@ -339,10 +320,15 @@ pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), 
         refuse_to_lose(&gpu, &settings, &set, &out)?;
     }
     let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json, withstood: None };
-    let keeping = Keeping { from: state, every: args.save_every };
+    let care = Care {
+        from: state,
+        every: args.save_every,
+        check: args.check.is_some(),
+        memory_limit: args.memory_limit.map(|limit| limit << 20),
+    };
     interrupt::listen();
     interrupt::heed(true);
-    let outcome = train::train_kept(&gpu, &settings, &set, &out, (&command, json), keeping, &mut display);
+    let outcome = train::train_kept(&gpu, &settings, &set, &out, (&command, json), care, &mut display);
     interrupt::heed(false);
     display.bar.finish_and_clear();
     let outcome = match outcome {
@@ -369,26 +355,5 @@ pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), 
         outcome.peak_gpu_bytes as f64 / f64::from(1u32 << 20)
     ));
     output::say(&format!("weights, metrics and curves: {}", out.display()));
-    Ok(())
-}
-
-fn say_where_it_goes_on(args: &Args, state: &State, out: &Path) {
-    let at = state.position();
-    let line = format!("going on in {} after step {} ({} epochs are over)", out.display(), at.step, at.epochs.len());
-    if args.json { output::complain(&line) } else { output::say(&line) }
-}
-
-/// The same command once more is a slip where `--resume` was meant; another run in the same folder is not.
-fn refuse_to_lose(gpu: &Gpu, settings: &Settings, set: &DataSet, out: &Path) -> Result<(), LabError> {
-    // A state that cannot be read is not worth keeping.
-    let Ok(Some(state)) = State::read(out) else { return Ok(()) };
-    if state.mismatch(gpu, settings, set, false)?.is_empty() {
-        return Err(LabError::Usage(format!(
-            "{} holds the state of this very run, unfinished, after step {}: go on with --resume, or begin anew with \
-             --fresh",
-            out.display(),
-            state.position().step
-        )));
-    }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The training loop.
 
 mod adversary;
+mod lesson;
+mod memory;
 mod meter;
 mod record;
 mod state;
@@ -15,16 +17,17 @@ use crate::data::DataSet;
 use crate::files;
 use crate::gpu::Gpu;
 use crate::models;
-use crate::nn::{CheckpointError, Mode, Network, Optimizer, Task};
-use crate::ops::gather::{self, Augment};
+use crate::nn::{CheckpointError, Network, Optimizer};
 use crate::random::{Purpose, Stream};
 
 use super::LabError;
 use super::evaluate::{self, Resident};
 use adversary::Adversary;
+use lesson::{Lesson, Pictures};
 use meter::LossMeter;
 use state::Keeper;
 
+pub use memory::{Need, need};
 pub use record::{Adversarial, Epoch, Outcome, Robustness, Settings, Watch};
 pub use state::{Position, State, differences};
 
@@ -32,14 +35,18 @@ pub use state::{Position, State, differences};
 /// hold the device up. A fixed number, so that the sums are the same in every run.
 const WINDOW: usize = 25;
 
-/// How a run is kept, and what it goes on from.
+/// How a run is looked after, and what it goes on from.
 #[derive(Debug, Default)]
-pub struct Keeping {
+pub struct Care {
     /// The state of an unfinished run with the same settings over the same data; the caller has made sure of that
     /// ([`State::mismatch`]).
     pub from: Option<State>,
     /// Keep the state once in so many steps, too, not only at each epoch's end and when the run is left.
     pub every: Option<u64>,
+    /// Look for the first operation that writes a number that is not finite. The results are the same, the time is not.
+    pub check: bool,
+    /// Bytes of GPU memory that the run may take.
+    pub memory_limit: Option<u64>,
 }
 
 /// Trains a model from the beginning and leaves `result.json`, `metrics.jsonl`, `best.safetensors` and
@@ -52,7 +59,7 @@ pub fn train(
     notes: (&[String], serde_json::Value),
     watch: &mut dyn Watch,
 ) -> Result<Outcome, LabError> {
-    train_kept(gpu, settings, data, out, notes, Keeping::default(), watch)
+    train_kept(gpu, settings, data, out, notes, Care::default(), watch)
 }
 
 /// The same from where an earlier run was left. Until a run is finished, its state lies beside its files.
@@ -62,7 +69,7 @@ pub fn train_kept(
     data: &DataSet,
     out: &Path,
     notes: (&[String], serde_json::Value),
-    keeping: Keeping,
+    care: Care,
     watch: &mut dyn Watch,
 ) -> Result<Outcome, LabError> {
     if settings.batch == 0 || data.train.count() == 0 || data.test.count() == 0 {
@@ -73,6 +80,7 @@ pub fn train_kept(
     let architecture = models::architecture(&settings.model)?;
     let mut adversary =
         settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
+    let need = memory::plan(gpu, settings, data, care.memory_limit)?;
     files::prepare_folder(out)?;
     let identity = state::identity(gpu, settings, data)?;
     let keeper = Keeper { folder: out, identity, command: notes.0, arguments: notes.1.clone() };
@@ -82,10 +90,10 @@ pub fn train_kept(
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let per_epoch = train.count().div_ceil(settings.batch);
     let total_steps = (u64::from(settings.epochs) * per_epoch as u64).min(settings.steps.unwrap_or(u64::MAX));
-    let tape = Tape::new(gpu);
+    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: Tape::new(gpu) };
     let mut meter = LossMeter::new(gpu)?;
     let mut at = Position::default();
-    if let Some(state) = &keeping.from {
+    if let Some(state) = &care.from {
         at = state.restore(gpu, &network, &mut optimizer, &mut meter)?;
         if let Some(adversary) = &mut adversary {
             adversary.continue_from(at.withstood);
@@ -105,34 +113,17 @@ pub fn train_kept(
         watch.begin(epoch, steps);
         let order = Stream::new(settings.seed, Purpose::Shuffle, epoch).permutation(train.count() as u32);
         let order = gpu.words(&order)?;
-        let augmented = settings.flip || settings.shift > 0;
-        let augment =
-            augmented.then_some(Augment { flip: settings.flip, shift: settings.shift, seed: settings.seed, epoch });
         let (begun, before) = (Instant::now(), at.seconds);
         let clock = || before + begun.elapsed().as_secs_f64();
         for index in at.index..steps {
             let first = index * settings.batch;
             let count = settings.batch.min(train.count() - first);
             let rate = settings.schedule.rate(settings.rate, at.step, total_steps);
-            let (x, labels) = gather::batch(gpu, &train.set, &order, first, count, augment)?;
-            let (x, labels) = match &mut adversary {
-                Some(adversary) => adversary.pictures(gpu, &network, x, labels)?,
-                None => (x, labels),
-            };
-            let (bound, x) = (network.bind(&tape)?, tape.leaf(&x));
-            let mode = Mode::Training { seed: settings.seed, step: at.step as u32 };
-            let output = network.forward(&tape, &bound, x, mode)?;
-            let loss = match (network.architecture().task, &mut adversary) {
-                (Task::Classify, Some(adversary)) => {
-                    adversary.loss(&tape, output, &labels, count, settings.smoothing)?
-                }
-                (Task::Classify, None) => tape.cross_entropy_mean(output, &labels, settings.smoothing)?,
-                (Task::Reconstruct, _) => tape.mse_mean(output, network.target(&tape, x)?)?,
-            };
-            meter.add(gpu, &tape.value(loss)?, count)?;
-            tape.backward(loss, bound.leaves())?;
-            tape.reset();
-            optimizer.step(gpu, network.parameters(), rate)?;
+            if care.check {
+                gpu.check_finite(at.step + 1)?;
+            }
+            let pictures = Pictures { order: &order, first, count, epoch };
+            lesson.step(&pictures, (at.step, rate), &mut adversary, (&mut meter, &mut optimizer))?;
             at.step += 1;
             at.index = index + 1;
             if at.index.is_multiple_of(WINDOW) || at.index == steps {
@@ -143,7 +134,7 @@ pub fn train_kept(
                 watch.step(at.index, mean, meter.images as f64 / clock());
             }
             let stop = watch.interrupted();
-            if stop || keeping.every.is_some_and(|every| at.step.is_multiple_of(every)) {
+            if stop || care.every.is_some_and(|every| at.step.is_multiple_of(every)) {
                 (at.seconds, at.spent) = (clock(), spent + started.elapsed().as_secs_f64());
                 keeper.keep(gpu, (&network, &optimizer, &meter), &at)?;
             }
@@ -235,6 +226,7 @@ pub fn train_kept(
         robustness: last.robustness,
         images_per_second: images / trained,
         peak_gpu_bytes: memory.peak,
+        planned_gpu_bytes: need.bytes,
         memory,
         seconds: spent + started.elapsed().as_secs_f64(),
     };

@@ -120,6 +120,8 @@ pub struct Outcome {
     pub robustness: Robustness,
     pub images_per_second: f64,
     pub peak_gpu_bytes: u64,
+    /// What the plan before the first step said that the peak would be at the most.
+    pub planned_gpu_bytes: u64,
     pub memory: MemoryStats,
     pub seconds: f64,
 }
