@@ -12,10 +12,10 @@ use super::{WEIGHTS, attacks};
 
 /// Work of a model on one picture beside training lenet on it, as measured on processors: a training step, and a pass
 /// forward. For the time left only; what a run measures puts it right.
-const COST: [(&str, f64, f64); 4] = [("lenet", 1.0, 0.3), ("lab", 75.0, 25.0), ("ae3", 2.8, 0.9), ("ae4", 3.6, 1.2)];
+const COST: [(&str, f64, f64); 4] = [("lenet", 1.0, 0.4), ("lab", 75.0, 25.0), ("ae3", 2.0, 0.8), ("ae4", 2.6, 1.1)];
 
 /// A gradient by the pixels beside a training step.
-const GRADIENT: f64 = 0.7;
+const GRADIENT: f64 = 0.9;
 
 fn cost(model: &str) -> (f64, f64) {
     let model = model.trim_end_matches("-lab");
@@ -100,8 +100,9 @@ impl Order<'_> {
         let robust = variant.eps > 0.0;
         let ratio = plan.adversarial_ratio;
         let (step, forward) = cost(&plan.model);
-        // An attack is a pass forward and most of one backward, and then there are two batches to learn from.
-        let step = if robust { 3.0 * step } else { step };
+        // An attack is a pass forward and most of one backward, then there are two batches to learn from, and each epoch
+        // ends with more attacks.
+        let step = if robust { 4.0 * step } else { step };
         let judged = (self.data.test.count() + 2 * plan.curve_images) as f64;
         let how = if robust { format!(", with FGSM at {}/255", variant.eps) } else { String::new() };
         let more = if robust {
