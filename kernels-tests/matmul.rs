@@ -31,9 +31,18 @@ impl Product {
         if self.flip_b { [self.n, self.k] } else { [self.k, self.n] }
     }
 
-    /// Whether the vectors of B that the blocked kernels read are whole.
-    fn fits_blocked(self) -> bool {
-        (if self.flip_b { self.k } else { self.n }).is_multiple_of(4)
+    /// Whether a kernel can compute it: some read B in whole vectors, some only B as it lies.
+    fn fits(self, variant: Variant) -> bool {
+        match variant {
+            Variant::Naive | Variant::Tiled | Variant::Registers => true,
+            Variant::Blocked => (if self.flip_b { self.k } else { self.n }).is_multiple_of(4),
+            Variant::Subgroup | Variant::SplitK => !self.flip_b && self.n.is_multiple_of(4) && variant.runs_on(&gpu()),
+        }
+    }
+
+    /// The kernels that can.
+    fn variants(self) -> impl Iterator<Item = Variant> {
+        Variant::ALL.into_iter().filter(move |&variant| self.fits(variant))
     }
 }
 
@@ -66,8 +75,7 @@ fn check(case: Product) {
     let (bias, bias_values) = operand(&gpu, 2, [case.n]);
     for (with_bias, relu) in [(false, false), (true, true)] {
         let wanted = reference(case, &a_values, &b_values, with_bias.then_some(&bias_values), relu);
-        let variants = [Some(Variant::Naive), case.fits_blocked().then_some(Variant::Blocked)];
-        for variant in variants.into_iter().flatten() {
+        for variant in case.variants() {
             let out = Place::new(&gpu, [case.m, case.n]);
             let epilogue = Epilogue { bias: with_bias.then_some(&bias), relu };
             let (a, b) = (side(&a, case.flip_a), side(&b, case.flip_b));
@@ -96,6 +104,11 @@ fn tile_edges_match_f64() {
     // and 32 lanes of up to 2 elsewhere; rows 16.
     for (m, n) in [(1, 4), (15, 32), (16, 36), (17, 128), (33, 132), (3, 256), (2, 260), (16, 1028)] {
         check(Product::new(m, n, 5, m % 2 == 0, false));
+    }
+    // matmul_tiled: tiles of 8 (16); matmul_blocked: 8 rows, LANES COLUMNS with up to 8 (4) columns a lane;
+    // matmul_subgroup: 8 rows, 8 LANES columns; matmul_split_k: 32 of k to a split.
+    for (m, n, k) in [(7, 8, 8), (8, 16, 15), (9, 64, 16), (16, 68, 17), (17, 252, 33), (2, 516, 65)] {
+        check(Product::new(m, n, k, n % 8 == 0, false));
     }
     // matmul_nt: LANES COLUMNS with up to 8 columns a lane (2 elsewhere); rows 8.
     for (m, n) in [(1, 1), (7, 8), (8, 9), (9, 63), (16, 64), (17, 65), (2, 129), (8, 519)] {
@@ -141,11 +154,8 @@ fn the_shape_chooses_the_kernel() {
 #[test]
 fn fused_bias_and_relu_equal_separate_ones() {
     let gpu = gpu();
-    for (case, variant) in [
-        (Product::new(19, 36, 31, false, false), Variant::Blocked),
-        (Product::new(19, 35, 32, false, true), Variant::Blocked),
-        (Product::new(19, 35, 31, false, false), Variant::Naive),
-    ] {
+    let cases = [Product::new(19, 36, 71, false, false), Product::new(19, 35, 32, false, true)];
+    for (case, variant) in cases.into_iter().flat_map(|case| case.variants().map(move |variant| (case, variant))) {
         let ((a, _), (b, _)) = (operand(&gpu, 0, case.a_dims()), operand(&gpu, 1, case.b_dims()));
         let (bias, bias_values) = operand(&gpu, 2, [case.n]);
         let run = |epilogue| {
@@ -158,8 +168,8 @@ fn fused_bias_and_relu_equal_separate_ones() {
         let biased: Vec<f32> = sums.iter().enumerate().map(|(i, sum)| sum + bias_values[i % case.n]).collect();
         let clipped: Vec<f32> = biased.iter().map(|value| value.max(0.0)).collect();
         assert!(clipped.contains(&0.0) && biased.iter().any(|&value| value > 0.0));
-        assert_eq!(run(Epilogue { bias: Some(&bias), relu: false }), biased, "{case:?}");
-        assert_eq!(run(Epilogue { bias: Some(&bias), relu: true }), clipped, "{case:?}");
+        assert_eq!(run(Epilogue { bias: Some(&bias), relu: false }), biased, "{variant:?} {case:?}");
+        assert_eq!(run(Epilogue { bias: Some(&bias), relu: true }), clipped, "{variant:?} {case:?}");
     }
 }
 
@@ -168,8 +178,15 @@ fn a_second_run_gives_the_same_bits() {
     let gpu = gpu();
     for case in [Product::new(37, 68, 301, false, false), Product::new(37, 67, 300, true, true)] {
         let ((a, _), (b, _)) = (operand(&gpu, 0, case.a_dims()), operand(&gpu, 1, case.b_dims()));
-        let run = || gpu.read(&matmul(&gpu, side(&a, case.flip_a), side(&b, case.flip_b)).unwrap()).unwrap();
-        assert_eq!(bits(&run()), bits(&run()), "{case:?}");
+        for variant in case.variants() {
+            let run = || {
+                let out = gpu.empty([case.m, case.n]).unwrap();
+                let (a, b) = (side(&a, case.flip_a), side(&b, case.flip_b));
+                matmul_with(&gpu, variant, a, b, Epilogue::default(), &out).unwrap();
+                gpu.read(&out).unwrap()
+            };
+            assert_eq!(bits(&run()), bits(&run()), "{variant:?} {case:?}");
+        }
     }
 }
 
@@ -183,12 +200,14 @@ fn nan_reaches_the_output_through_relu() {
         let (mut a_values, b_values) = (random(0, case.m * case.k), random(1, case.k * case.n));
         a_values[0] = f32::NAN;
         let (a, b) = (gpu.tensor(case.a_dims(), &a_values).unwrap(), gpu.tensor(case.b_dims(), &b_values).unwrap());
-        let out = gpu.empty([case.m, case.n]).unwrap();
-        let epilogue = Epilogue { bias: None, relu: true };
-        matmul_into(&gpu, plain(&a), side(&b, case.flip_b), epilogue, &out).unwrap();
-        let nan: Vec<bool> = gpu.read(&out).unwrap().iter().map(|value| value.is_nan()).collect();
         let wanted: Vec<bool> = (0..case.m * case.n).map(|index| index < case.n).collect();
-        assert_eq!(nan, wanted, "{case:?}: the first row and no other");
+        for variant in case.variants() {
+            let out = gpu.empty([case.m, case.n]).unwrap();
+            let epilogue = Epilogue { bias: None, relu: true };
+            matmul_with(&gpu, variant, plain(&a), side(&b, case.flip_b), epilogue, &out).unwrap();
+            let nan: Vec<bool> = gpu.read(&out).unwrap().iter().map(|value| value.is_nan()).collect();
+            assert_eq!(nan, wanted, "{variant:?} {case:?}: the first row and no other");
+        }
     }
 }
 
@@ -230,4 +249,6 @@ fn shapes_that_do_not_fit_are_refused() {
     refused(matmul_into(&gpu, plain(&square), plain(&square), epilogue, &out), &["matmul", "bias", "[5]", "[4]"]);
     let blocked = matmul_with(&gpu, Variant::Blocked, plain(&square), plain(&b), none, &b);
     refused(blocked, &["matmul", "multiple of 4", "5"]);
+    let split = matmul_with(&gpu, Variant::SplitK, plain(&square), transposed(&square), none, &square);
+    refused(split, &["matmul", "split-k", "second operand"]);
 }

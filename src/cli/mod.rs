@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand. Parsing, printing, progress bars and exit codes live here only.
 
 mod attack;
+mod bench;
 mod data;
 mod eval;
 mod info;
 mod interrupt;
+mod kernels;
 mod lab;
 mod ood;
 mod output;
@@ -53,8 +55,6 @@ enum Command {
     Info(info::Args),
     /// Train a model; leaves weights, metrics and curves in a folder
     Train(train::Args),
-    /// Where the time of a training step goes, kernel by kernel
-    Profile(profile::Args),
     /// Measure trained weights on a test set
     Eval(eval::Args),
     /// Attack trained weights through the gradient by the pixels (FGSM, PGD); leaves results and pictures in a folder
@@ -63,6 +63,12 @@ enum Command {
     Ood(ood::Args),
     /// Run every exercise of the lab from nothing; leaves one report with all figures in a folder
     Lab(lab::Args),
+    /// Measure the kernels beside the adapter's own ceilings, and whole training and attack steps
+    Bench(bench::Args),
+    /// Where the time of a training or attack step goes, kernel by kernel
+    Profile(profile::Args),
+    /// List the kernels, or print the source of one
+    Kernels(kernels::Args),
     /// Download CIFAR-10, check a copy of it, or write the built-in 'shapes' in its layout
     Data(data::Args),
 }
@@ -101,11 +107,13 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Info(args) => info::run(&args, adapter),
         Command::Train(args) => train::run(args, &given(&matches), adapter),
-        Command::Profile(args) => profile::run(&args, adapter),
         Command::Eval(args) => eval::run(&args, adapter),
         Command::Attack(args) => attack::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
         Command::Lab(args) => lab::run(&args, adapter),
+        Command::Bench(args) => bench::run(&args, adapter),
+        Command::Profile(args) => profile::run(&args, adapter),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Data(args) => data::run(&args),
     };
     match outcome {

@@ -1,88 +1,87 @@
 //! `shadegrad profile`.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::autograd::Tape;
-use crate::data::{DIMS, fake_data};
-use crate::gpu::Sample;
+use crate::files;
 use crate::lab::LabError;
-use crate::models;
-use crate::nn::{Mode, Network, Optimizer, OptimizerKind, Task};
-use crate::ops::gather::{self, ByteSet};
-use crate::ops::optimizer::Adam;
+use crate::lab::profile::{Profile, Settings, profile};
+use crate::lab::workload::{Kind, default_batch};
 
 use super::output;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Which step: a training step, or an FGSM step (the gradient by the pixels alone)
+    #[arg(value_enum, default_value = "train")]
+    step: Step,
     #[arg(long, default_value = "lenet")]
     model: String,
-    #[arg(long, default_value_t = 128)]
-    batch: usize,
+    /// Pictures a step (lenet 256, lab 32, others 128)
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Steps to average over
     #[arg(long, default_value_t = 5)]
     steps: usize,
+    /// Write every dispatch to this file, which ui.perfetto.dev opens
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Step {
+    Train,
+    Attack,
 }
 
 pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
-    let gpu = super::open_gpu(adapter, false)?;
-    let network = Network::new(&gpu, models::architecture(&args.model)?, 0)?;
-    let mut optimizer = Optimizer::new(&gpu, OptimizerKind::Adam(Adam::default()), network.parameters())?;
-    let images = fake_data(0, 0, args.batch);
-    let set = ByteSet::new(&gpu, DIMS, &images.bytes, &images.labels)?;
-    let order = gpu.words(&(0..args.batch as u32).collect::<Vec<_>>())?;
-    let tape = Tape::new(&gpu);
-    let mut step = |number: u32| -> Result<(), LabError> {
-        let (x, labels) = gather::batch(&gpu, &set, &order, 0, args.batch, None)?;
-        let bound = network.bind(&tape)?;
-        let x = tape.leaf(&x);
-        let output = network.forward(&tape, &bound, x, Mode::Training { seed: 0, step: number })?;
-        let loss = match network.architecture().task {
-            Task::Classify => tape.cross_entropy_mean(output, &labels, 0.0)?,
-            Task::Reconstruct => tape.mse_mean(output, x)?,
-        };
-        tape.backward(loss, bound.leaves())?;
-        tape.reset();
-        optimizer.step(&gpu, network.parameters(), 1e-3)?;
-        Ok(())
+    if args.steps == 0 {
+        return Err(LabError::Usage("--steps must be at least 1".to_owned()));
+    }
+    let kind = match args.step {
+        Step::Train => Kind::Train,
+        Step::Attack => Kind::Attack,
     };
-    for number in 0..2 {
-        step(number)?;
+    let batch = args.batch.unwrap_or(default_batch(&args.model));
+    let settings = Settings { kind, model: args.model.clone(), batch, steps: args.steps };
+    crate::models::architecture(&settings.model)?;
+    let gpu = super::open_gpu(adapter, args.json)?;
+    let found = profile(&gpu, &settings)?;
+    let title = format!("{} step of {} at batch {batch}", kind.name(), settings.model);
+    if let Some(path) = &args.trace {
+        files::write(path, found.trace(&title).to_string().as_bytes())?;
+        output::complain(&format!("trace: {} (ui.perfetto.dev opens it)", path.display()));
     }
-    gpu.wait()?;
-    let begun = std::time::Instant::now();
-    for number in 0..args.steps {
-        step(number as u32)?;
+    if args.json {
+        return output::json(&found);
     }
-    gpu.wait()?;
-    let wall = begun.elapsed().as_secs_f64() / args.steps as f64;
-    gpu.start_profile()?;
-    for number in 0..args.steps {
-        step(number as u32)?;
-    }
-    let samples = gpu.take_profile()?;
-    let mut rows: BTreeMap<(&str, u64), (usize, f64)> = BTreeMap::new();
-    for sample in &samples {
-        let row = rows.entry((sample.kernel, sample.work.flops)).or_default();
-        row.0 += 1;
-        row.1 += sample.nanoseconds();
-    }
-    let total: f64 = samples.iter().map(Sample::nanoseconds).sum();
-    let mut rows: Vec<_> = rows.into_iter().collect();
-    rows.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
-    for ((kernel, flops), (calls, nanoseconds)) in rows {
+    print(&title, batch, &found);
+    Ok(())
+}
+
+fn print(title: &str, batch: usize, found: &Profile) {
+    output::say(&format!("{title}, a step:"));
+    output::say(&format!("{:<28} {:>5} {:>10} {:>7} {:>9} {:>8}", "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s"));
+    for row in &found.kernels {
+        let gflops = if row.gflops > 0.0 { format!("{:.2}", row.gflops) } else { "-".to_owned() };
         output::say(&format!(
-            "{kernel:<26} {:>3} calls {:>9.3} ms {:>5.1} %  {:>7.2} GFLOP/s",
-            calls / args.steps,
-            nanoseconds * 1e-6 / args.steps as f64,
-            100.0 * nanoseconds / total,
-            flops as f64 * calls as f64 / nanoseconds
+            "{:<28} {:>5} {:>10.3} {:>5.1} % {gflops:>9} {:>8.2}",
+            row.kernel,
+            row.calls,
+            row.milliseconds,
+            100.0 * row.share,
+            row.gbps
         ));
     }
     output::say(&format!(
-        "a step: {:.2} ms in kernels, {:.2} ms in all ({:.0} images/s)",
-        total * 1e-6 / args.steps as f64,
-        wall * 1e3,
-        args.batch as f64 / wall
+        "{:.3} ms in {} kernels, {:.3} ms between them{}; a step without the profiler: {:.3} ms ({:.0} images/s)",
+        found.kernel_milliseconds,
+        found.dispatches,
+        found.gap_milliseconds,
+        found.longest_gap.map_or(String::new(), |(gap, kernel)| format!(" (at most {gap:.3}, after {kernel})")),
+        found.step_milliseconds,
+        batch as f64 / found.step_milliseconds * 1e3,
     ));
-    Ok(())
 }

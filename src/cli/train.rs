@@ -116,6 +116,12 @@ pub struct Args {
     /// Stop after so many steps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    /// At most so many training pictures: the first of the set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    train_images: Option<u32>,
+    /// At most so many test pictures: the first of the set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    test_images: Option<u32>,
     /// Folder for result.json, metrics.jsonl, best.safetensors, last.safetensors and the curves [default: out/MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -294,7 +300,8 @@ pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), 
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
     }
-    let set = data::open(&args.data)?;
+    let limit = |count: Option<u32>| count.map_or(usize::MAX, |count| count as usize);
+    let set = data::open(&args.data)?.truncated(limit(args.train_images), limit(args.test_images));
     let settings = args.settings(set.train.count());
     settings.check()?;
     let _lock = FolderLock::take(&out)?;

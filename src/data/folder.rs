@@ -21,10 +21,15 @@ const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
 pub(super) fn read(folder: &Path) -> Result<DataSet, DataError> {
     let classes = class_names(&folder.join("train"))?;
     let part = |name: &str| {
+        let paths = classes.iter().map(|class| pictures(&folder.join(name).join(class)));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let mut images = Images::default();
-        for (label, class) in classes.iter().enumerate() {
-            for path in pictures(&folder.join(name).join(class))? {
-                images.push(label as u8, &picture(&path)?);
+        // The classes take turns, so that the first pictures of a set (--count) are of every class.
+        for turn in 0..paths.iter().map(Vec::len).max().unwrap_or(0) {
+            for (label, of_class) in paths.iter().enumerate() {
+                if let Some(path) = of_class.get(turn) {
+                    images.push(label as u8, &picture(path)?);
+                }
             }
         }
         if images.count() == 0 { Err(DataError::NoPictures { path: folder.join(name) }) } else { Ok(images) }

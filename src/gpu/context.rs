@@ -9,7 +9,7 @@ use super::adapter::{self, AdapterSummary};
 use super::check::Checker;
 use super::kernel::{Cache, UNIFORM_BYTES};
 use super::pool::Pool;
-use super::profile::{Profiler, Sample, Work};
+use super::profile::Work;
 use super::stream::Stream;
 use super::{Const, GpuError, Grid, Kernel, MemoryStats, Result, Shape, Span, Tensor, Words};
 
@@ -147,9 +147,23 @@ impl Gpu {
         self.0.pool.stats()
     }
 
+    /// Gives unused memory back and counts the most that was held from here on.
+    pub fn restart_memory_peaks(&self) -> Result<()> {
+        self.wait()?;
+        self.0.cache.borrow_mut().drop_bind_groups();
+        self.0.pool.trim();
+        self.0.pool.restart_peaks();
+        Ok(())
+    }
+
     /// Dispatches so far, by kernel name.
     pub fn dispatch_counts(&self) -> BTreeMap<&'static str, u64> {
         self.0.stream.borrow().counts()
+    }
+
+    /// Dispatches so far, of all kernels together.
+    pub fn dispatches(&self) -> u64 {
+        self.0.stream.borrow().counts().values().sum()
     }
 
     /// Submits to the queue so far.
@@ -278,32 +292,16 @@ impl Gpu {
         {
             let mut cache = self.0.cache.borrow_mut();
             let pipeline = cache.pipeline(&self.0.device, kernel, consts)?;
+            let mut work = self.0.work.take();
+            if work == Work::default() {
+                // Most kernels meet every byte that they bind once.
+                work.bytes = spans.iter().map(|span| span.bytes).sum();
+            }
             let mut stream = self.0.stream.borrow_mut();
             let bind_group = cache.bind_group(&self.0.device, &pipeline, &stream.uniforms, spans);
-            stream.dispatch(kernel.name, self.0.work.take(), pipeline, bind_group, params, grid);
+            stream.dispatch(kernel.name, work, pipeline, bind_group, params, grid);
         }
         self.check_written(kernel, spans)
-    }
-
-    /// Says what the next dispatch has to do, for profiles and benchmarks.
-    pub fn next_work(&self, flops: usize, bytes: usize) {
-        self.0.work.set(Work { flops: flops as u64, bytes: bytes as u64 });
-    }
-
-    /// Times every dispatch from now on until [`Gpu::take_profile`].
-    pub fn start_profile(&self) -> Result<()> {
-        if !self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(GpuError::NoTimestamps { adapter: self.0.summary.name.clone() });
-        }
-        self.wait()?;
-        self.0.stream.borrow_mut().profiler = Some(Profiler::new(&self.0.device, &self.0.queue));
-        Ok(())
-    }
-
-    /// Ends the profile; its dispatches in the order in which they ran.
-    pub fn take_profile(&self) -> Result<Vec<Sample>> {
-        self.wait()?;
-        Ok(self.0.stream.borrow_mut().profiler.take().map(|profiler| profiler.samples).unwrap_or_default())
     }
 
     /// Copies all elements of `from` over those of `to`.

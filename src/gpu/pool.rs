@@ -143,6 +143,13 @@ impl Pool {
         state.free.clear();
         state.stats.pooled = 0;
     }
+
+    /// Forgets what was held at the most before now.
+    pub(super) fn restart_peaks(&self) {
+        let stats = &mut self.state.borrow_mut().stats;
+        stats.peak = stats.live + stats.pooled;
+        stats.peak_live = stats.live;
+    }
 }
 
 #[cfg(test)]

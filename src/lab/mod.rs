@@ -1,14 +1,18 @@
-//! The experiments: training, evaluation, attacks, OOD scoring, and the pictures that they leave.
+//! The experiments: training, evaluation, attacks, OOD scoring, and the pictures that they leave; and what the kernels
+//! take for them.
 
 pub mod attack;
 mod axis;
+pub mod bench;
 pub mod detect;
 pub mod evaluate;
 pub mod plots;
+pub mod profile;
 pub mod report;
 pub mod results;
 pub mod run;
 pub mod train;
+pub mod workload;
 
 use std::path::PathBuf;
 

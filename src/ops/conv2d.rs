@@ -7,7 +7,7 @@
 use bytemuck::NoUninit;
 
 use super::tiles::{self, ConvVariant};
-use super::{dims4, kernel, launch_flat, reduce};
+use super::{conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
 static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
@@ -105,6 +105,9 @@ fn direct(
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(walk.kernels[0].name, "the input", x)?, dims4(walk.kernels[0].name, "the output", out)?);
     let variant = tiles::conv2d(gpu)?;
+    if variant == ConvVariant::Naive {
+        return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
+    }
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
     let row_block = tiles::positions(gpu, variant, grid_w);
     let channel_block = tiles::channels(variant, out_c, walk.taps, row_block);
@@ -222,6 +225,9 @@ fn spread(
     out: &Tensor,
 ) -> Result<()> {
     let [c, m, kernel, _] = dims4(BACKWARD_DATA.name, "the weight", weight)?;
+    if tiles::conv2d(gpu)? == ConvVariant::Naive {
+        return naive::backward_data(gpu, small, weight, (bias, relu), window, out);
+    }
     let taps = kernel.div_ceil(window.stride);
     let count = window.stride * window.stride * m * c * taps * taps;
     let packed = gpu.empty([count])?;
@@ -258,6 +264,9 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(WEIGHTS.name, "the input", x)?, dims4(WEIGHTS.name, "the gradient", dy)?);
     let variant = tiles::conv2d(gpu)?;
+    if variant == ConvVariant::Naive {
+        return naive::backward_weights(gpu, x, dy, window, dw);
+    }
     let (lanes, row_block) = (tiles::lanes(gpu, variant), tiles::positions(gpu, variant, out_w));
     let [channel_block, rows] = tiles::weight_tile(gpu, variant, out_c, in_c * kernel, kernel, row_block);
     let row_groups = (in_c * kernel).div_ceil(lanes as usize * rows);

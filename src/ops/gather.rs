@@ -137,6 +137,8 @@ pub fn batch(
         x.span(),
         labels.span(),
     ];
+    // Of the set, only this batch's bytes are read.
+    gpu.next_work(0, 5 * x.count() + 12 * batch);
     launch_flat(gpu, &GATHER, &[("AUGMENT", u32::from(augment.is_some()))], &params, &spans, x.count() / 4)?;
     Ok((x, labels))
 }

@@ -8,6 +8,11 @@ use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
 static NAIVE: Kernel = kernel!("matmul", "matmul", "matmul", "rrrw");
 static NN: Kernel = kernel!("matmul_nn", "matmul_nn", "matmul_nn", "rrrw");
 static NT: Kernel = kernel!("matmul_nt", "matmul_nt", "matmul_nt", "rrrw");
+static TILED: Kernel = kernel!("matmul_tiled", "matmul_tiled", "matmul_tiled", "rrrw");
+static REGISTERS: Kernel = kernel!("matmul_blocked", "matmul_blocked", "matmul_blocked", "rrrw");
+static SUBGROUP: Kernel = kernel!("matmul_subgroup", "matmul_subgroup", "matmul_subgroup", "rrrw");
+static SPLIT_K: Kernel = kernel!("matmul_split_k", "matmul_split_k", "split_k", "rrw");
+static SPLIT_K_FINISH: Kernel = kernel!("matmul_split_k_finish", "matmul_split_k", "finish", "rrw");
 
 /// A matrix, or its transpose.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,68 @@ pub enum Variant {
     Naive,
     /// Register blocks, the second operand read as vectors; n (or k, transposed) a multiple of four.
     Blocked,
+    /// Tiles in workgroup memory; any shape.
+    Tiled,
+    /// Register blocks of single values; any shape.
+    Registers,
+    /// Lanes of a subgroup share the first operand; the second one not transposed, n a multiple of four.
+    Subgroup,
+    /// The inner dimension shared out among workgroups; the second operand not transposed, n a multiple of four.
+    SplitK,
+}
+
+impl Variant {
+    /// Every variant, each rung of the ladder above the one before it.
+    pub const ALL: [Self; 6] = [Self::Naive, Self::Tiled, Self::Registers, Self::Blocked, Self::Subgroup, Self::SplitK];
+
+    /// The name in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Naive => "naive",
+            Self::Tiled => "tiled",
+            Self::Registers => "registers",
+            Self::Blocked => "vec4",
+            Self::Subgroup => "subgroup",
+            Self::SplitK => "split-k",
+        }
+    }
+
+    /// The file under `shaders/` that computes a product whose second operand is not transposed.
+    pub const fn file(self) -> &'static str {
+        match self {
+            Self::Naive => "matmul",
+            Self::Tiled => "matmul_tiled",
+            Self::Registers => "matmul_blocked",
+            Self::Blocked => "matmul_nn",
+            Self::Subgroup => "matmul_subgroup",
+            Self::SplitK => "matmul_split_k",
+        }
+    }
+
+    /// Whether the adapter can run it.
+    pub fn runs_on(self, gpu: &Gpu) -> bool {
+        self != Self::Subgroup || gpu.subgroup_size().is_some()
+    }
+
+    /// Refuses a product that this variant cannot compute.
+    fn check(self, gpu: &Gpu, n: usize, k: usize, b: Operand<'_>) -> Result<()> {
+        let problem = match self {
+            Self::Naive | Self::Tiled | Self::Registers => return Ok(()),
+            Self::Blocked => {
+                let contiguous = if b.transposed { k } else { n };
+                if contiguous.is_multiple_of(4) {
+                    return Ok(());
+                }
+                format!("the blocked kernel needs a multiple of 4, not {contiguous}")
+            }
+            Self::Subgroup | Self::SplitK if b.transposed || !n.is_multiple_of(4) => {
+                format!("the {} kernel needs rows of a multiple of 4 in the second operand, not {n}", self.name())
+            }
+            _ if self.runs_on(gpu) => return Ok(()),
+            _ => "this adapter has no subgroups of one fixed size".to_owned(),
+        };
+        Err(GpuError::operand("matmul", problem))
+    }
 }
 
 /// What is added and applied in the store.
@@ -75,6 +142,17 @@ struct BlockedParams {
     n: u32,
     k: u32,
     a: [u32; 2],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct SplitParams {
+    m: u32,
+    n: u32,
+    k: u32,
+    a: [u32; 2],
+    chunk: u32,
+    splits: u32,
 }
 
 /// `A B` for `A` of [m, k] and `B` of [k, n].
@@ -113,29 +191,65 @@ pub fn matmul_with(
     let bias = epilogue.bias.unwrap_or(b.tensor);
     let spans = [a.tensor.span(), b.tensor.span(), bias.span(), out.span()];
     gpu.next_work(2 * m * n * k, 4 * (m * k + k * n + m * n));
+    variant.check(gpu, n, k, b)?;
     let flags = [("BIAS", u32::from(epilogue.bias.is_some())), ("RELU", u32::from(epilogue.relu))];
     let (m, n, k) = (m as u32, n as u32, k as u32);
-    if variant == Variant::Naive {
-        let params = NaiveParams { m, n, k, a: a.strides(), b: b.strides() };
-        return launch_flat(gpu, &NAIVE, &flags, &params, &spans, out.count());
-    }
-    let contiguous = if b.transposed { k } else { n };
-    if !contiguous.is_multiple_of(4) {
-        return Err(GpuError::operand("matmul", format!("the blocked kernel needs a multiple of 4, not {contiguous}")));
-    }
+    let strided = NaiveParams { m, n, k, a: a.strides(), b: b.strides() };
     let params = BlockedParams { m, n, k, a: a.strides() };
     let lanes = lanes(gpu);
+    let software = gpu.adapter().is_software();
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
     // Software adapters have registers to spill and slow loads; GPUs have the opposite.
-    let most = if gpu.adapter().is_software() { [4, 8] } else { [1, 2] };
-    if b.transposed {
-        let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
-        let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
-        let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-        return gpu.launch(&NT, &consts, &params, &spans, grid);
+    let most = if software { [4, 8] } else { [1, 2] };
+    match variant {
+        Variant::Naive => launch_flat(gpu, &NAIVE, &flags, &strided, &spans, out.count()),
+        Variant::Tiled => {
+            let tile = if software { 8 } else { 16 };
+            let grid = Grid([n.div_ceil(tile), m.div_ceil(tile), 1]);
+            gpu.launch(&TILED, &[("T", tile), flags[0], flags[1]], &strided, &spans, grid)
+        }
+        Variant::Registers => {
+            let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(if software { 8 } else { 4 }));
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            gpu.launch(&REGISTERS, &consts, &strided, &spans, grid)
+        }
+        Variant::Blocked if b.transposed => {
+            let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            gpu.launch(&NT, &consts, &params, &spans, grid)
+        }
+        Variant::Blocked => {
+            let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            gpu.launch(&NN, &consts, &params, &spans, grid)
+        }
+        Variant::Subgroup => {
+            let lanes = gpu.subgroup_size().unwrap_or(lanes);
+            let (rows, columns) = (lanes.min(8), (n / 4).div_ceil(lanes).min(2));
+            let steps = ("STEPS", lanes / rows);
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), steps, flags[0], flags[1]];
+            let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            gpu.launch(&SUBGROUP, &consts, &params, &spans, grid)
+        }
+        Variant::SplitK => {
+            let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));
+            let grid = [(n / 4).div_ceil(lanes * columns), m.div_ceil(rows)];
+            // Enough workgroups to keep the device busy, and two at the least, or nothing would be split; but no
+            // split so short that the second pass has as much to do as the first.
+            let wanted: u32 = if software { 16 } else { 1024 };
+            let splits = wanted.div_ceil(grid[0] * grid[1]).max(2).min(k.div_ceil(32));
+            let chunk = k.div_ceil(splits);
+            let splits = k.div_ceil(chunk);
+            let params = SplitParams { m, n, k, a: a.strides(), chunk, splits };
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let partial = gpu.empty([splits as usize, out.count()])?;
+            let spans = [spans[0], spans[1], partial.span()];
+            gpu.launch(&SPLIT_K, &consts, &params, &spans, Grid([grid[0], grid[1], splits]))?;
+            let spans = [partial.span(), bias.span(), out.span()];
+            launch_flat(gpu, &SPLIT_K_FINISH, &consts, &params, &spans, out.count() / 4)
+        }
     }
-    let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));
-    let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
-    let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-    gpu.launch(&NN, &consts, &params, &spans, grid)
 }

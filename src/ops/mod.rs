@@ -6,7 +6,9 @@
 
 pub mod activation;
 pub mod batch_norm;
+pub mod ceiling;
 pub mod conv2d;
+mod conv2d_naive;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
@@ -20,6 +22,7 @@ pub mod optimizer;
 pub mod perturb;
 pub mod pool;
 pub mod reduce;
+pub mod sources;
 pub mod tiles;
 
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Span, Tensor};

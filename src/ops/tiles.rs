@@ -18,23 +18,26 @@ pub enum ConvVariant {
     Direct,
     /// `conv2d_subgroup.wgsl` and `conv2d_weights_subgroup.wgsl`: lanes share what all of them need.
     Subgroup,
+    /// `conv2d_naive.wgsl`: one output an invocation; never chosen, only forced.
+    Naive,
 }
 
 impl ConvVariant {
     /// Every variant.
-    pub const ALL: [Self; 2] = [Self::Direct, Self::Subgroup];
+    pub const ALL: [Self; 3] = [Self::Direct, Self::Subgroup, Self::Naive];
 
     /// The name in results and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Subgroup => "subgroup",
+            Self::Naive => "naive",
         }
     }
 
     /// Whether the adapter can run it.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        self == Self::Direct || gpu.subgroup_size().is_some()
+        self != Self::Subgroup || gpu.subgroup_size().is_some()
     }
 }
 
@@ -82,6 +85,7 @@ pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize) -> usize {
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
+        (ConvVariant::Naive, _) => 1,
     }
 }
 
@@ -90,6 +94,7 @@ pub fn channels(variant: ConvVariant, channels: usize, taps: usize, positions: u
     match variant {
         ConvVariant::Subgroup => shared(channels, (MOST_PRODUCTS / (taps * positions)).min(32)),
         ConvVariant::Direct => shared(channels, 8),
+        ConvVariant::Naive => 1,
     }
 }
 
@@ -109,6 +114,7 @@ pub fn weight_tile(
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
+        (ConvVariant::Naive, _) => (1, 1),
     };
     // As many rows as leave work for every lane.
     [channels, rows.div_ceil(lanes(gpu, variant) as usize).min(most)]

@@ -73,7 +73,7 @@ pub fn one_picture(
     let batch = attacker.batch(&x, &[label], 0)?;
     let mut shown = Vec::new();
     for (&eps, moved) in settings.eps.iter().zip(at_each_eps(&batch, settings)?) {
-        let logits = attack::logits(gpu, network, &moved)?;
+        let logits = batch.logits_of(&moved)?;
         let pixels = settings.convention.in_pixels(eps);
         shown.push((eps, portrait([batch.pixels(), &gpu.read(&moved)?], [batch.logits(), &logits], pixels)));
     }

@@ -1,0 +1,60 @@
+// matmul_subgroup: C[m, n] = sum over k of A[m, k] B[k, n] (+ bias[n]) (then ReLU), A held by the lanes of one subgroup.
+// matmul_nn.wgsl with one difference: there all lanes read the same ROWS values of A for each k, here each lane reads
+// one value of A, and broadcasts, which are register moves, hand them round.
+//
+//     lane          0    1    2  ...  ROWS-1 | ROWS ...        one read brings A for
+//     holds A    [0,k] [1,k] [2,k]           | [0,k+1] ...     STEPS = LANES / ROWS values of k
+//
+// B is row-major and n a multiple of 4; A is read through strides, so it may be transposed.
+// A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: ROWS x (COLUMNS vec4) of C.
+// ROWS, COLUMNS, LANES, STEPS: tile; BIAS, RELU: 0 or 1. Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
+
+struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;
+
+@compute @workgroup_size(LANES)
+fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let width = p.n / 4u;
+    let row0 = group.y * ROWS;
+    let column0 = group.x * LANES * COLUMNS + lane;
+    // Rows and columns past the edge repeat the last one; only their store is left out.
+    let start = min(row0 + lane % ROWS, p.m - 1u) * p.a_row;
+    var column: array<u32, COLUMNS>;
+    for (var j = 0u; j < COLUMNS; j++) { // unroll
+        column[j] = min(column0 + j * LANES, width - 1u);
+    }
+
+    var sum: array<vec4<f32>, ROWS * COLUMNS>;
+    for (var k0 = 0u; k0 < p.k; k0 += STEPS) {
+        // What lies past the last k counts as zero, in A and in B: zero times infinity is not zero.
+        let own = k0 + lane / ROWS;
+        let held = select(0.0, a[start + min(own, p.k - 1u) * p.a_column], own < p.k);
+        for (var s = 0u; s < STEPS; s++) { // unroll
+            let k = min(k0 + s, p.k - 1u);
+            var line: array<vec4<f32>, COLUMNS>;
+            for (var j = 0u; j < COLUMNS; j++) { // unroll
+                line[j] = select(vec4<f32>(0.0), b[k * width + column[j]], k0 + s < p.k);
+            }
+            for (var r = 0u; r < ROWS; r++) { // unroll
+                let factor = subgroupBroadcast(held, s * ROWS + r);
+                for (var j = 0u; j < COLUMNS; j++) { // unroll
+                    sum[r * COLUMNS + j] += factor * line[j];
+                }
+            }
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            if row0 + r < p.m && column0 + j * LANES < width {
+                var value = sum[r * COLUMNS + j];
+                if BIAS == 1u { value += bias[column[j]]; }
+                if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
+                c[(row0 + r) * width + column[j]] = value;
+            }
+        }
+    }
+}

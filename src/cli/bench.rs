@@ -1,0 +1,121 @@
+//! `shadegrad bench`.
+
+use std::io::IsTerminal;
+
+use indicatif::ProgressBar;
+
+use crate::lab::LabError;
+use crate::lab::bench::{self, Budget, KernelRow, Options, Report};
+
+use super::output;
+
+mod table;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to measure
+    #[arg(value_enum, required_unless_present = "ladder")]
+    suite: Option<Suite>,
+    /// Climb a ladder instead: every kernel that computes this, from the naive one up
+    #[arg(long, value_enum, conflicts_with = "suite")]
+    ladder: Option<Ladder>,
+    /// The ladder's size: extent of the square matrices, or pictures of the convolution
+    #[arg(long, requires = "ladder", value_name = "N")]
+    size: Option<usize>,
+    /// Only this model rather than lenet, lab and ae3
+    #[arg(long)]
+    model: Option<String>,
+    /// Pictures a step (lenet 256, lab 32, ae3 128)
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Seconds for each row, about; three rounds are run at the least
+    #[arg(long, default_value_t = 0.2)]
+    seconds: f64,
+    /// Rounds for each row, whatever they take
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Suite {
+    Matmul,
+    Conv2d,
+    Pool,
+    Reduce,
+    Optim,
+    Train,
+    Attack,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Ladder {
+    Matmul,
+    Conv2d,
+}
+
+impl Suite {
+    fn measured(self) -> bench::Suite {
+        match self {
+            Self::Matmul => bench::Suite::Matmul,
+            Self::Conv2d => bench::Suite::Conv2d,
+            Self::Pool => bench::Suite::Pool,
+            Self::Reduce => bench::Suite::Reduce,
+            Self::Optim => bench::Suite::Optim,
+            Self::Train => bench::Suite::Train,
+            Self::Attack => bench::Suite::Attack,
+            Self::All => bench::Suite::All,
+        }
+    }
+}
+
+pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+    if args.rounds == Some(0) || !(args.seconds > 0.0 && args.seconds <= 3600.0) {
+        return Err(LabError::Usage(
+            "--rounds must be at least 1, and --seconds more than 0 and at most 3600".to_owned(),
+        ));
+    }
+    let budget = Budget { seconds: args.seconds, rounds: args.rounds };
+    let options = Options { budget, model: args.model.clone(), batch: args.batch };
+    if let Some(model) = &args.model {
+        crate::models::architecture(model)?;
+    }
+    let gpu = super::open_gpu(adapter.clone(), args.json)?;
+    let spinner = spinner();
+    let mut watch = |what: &str| spinner.set_message(what.to_owned());
+    let command = super::command_line();
+    if let Some(ladder) = args.ladder {
+        let ladder = match ladder {
+            Ladder::Matmul => bench::Ladder::Matmul,
+            Ladder::Conv2d => bench::Ladder::Conv2d,
+        };
+        let report = bench::climb(&gpu, ladder, args.size, budget, &command, &mut watch)?;
+        spinner.finish_and_clear();
+        if args.json {
+            return output::json(&report);
+        }
+        table::ladder(&report);
+        return Ok(());
+    }
+    let suite = args.suite.map_or(bench::Suite::All, Suite::measured);
+    let report = bench::run(&gpu, suite, &options, (&command, adapter), &mut watch)?;
+    spinner.finish_and_clear();
+    if args.json {
+        return output::json(&report);
+    }
+    table::report(&report);
+    Ok(())
+}
+
+/// What is being measured, on a terminal.
+fn spinner() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(std::time::Duration::from_millis(500));
+    spinner
+}

@@ -1,0 +1,152 @@
+//! The convolutions of the models, layer by layer and pass by pass.
+
+use crate::gpu::{Gpu, Tensor, Work};
+use crate::models;
+use crate::nn::Layer;
+use crate::ops::conv2d::{self, Window};
+use crate::ops::tiles;
+
+use super::row::Label;
+use super::{Bench, LabError, random};
+
+/// A convolution, or a transposed one, somewhere in a model.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub name: String,
+    pub transposed: bool,
+    pub x: [usize; 4],
+    pub y: [usize; 4],
+    pub kernel: usize,
+    pub window: Window,
+}
+
+/// The convolutions of a model with their shapes.
+pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> {
+    let plan = models::architecture(model)?;
+    let mut shape = plan.input;
+    let mut found = Vec::new();
+    for layer in &plan.layers {
+        let [channels, height, width] = shape;
+        let (next, convolution) = match layer {
+            Layer::Conv2d { name, channels: [_, out], kernel, window, .. } => {
+                let [h, w] = [height, width].map(|extent| window.output("conv2d", extent, *kernel));
+                ([*out, h?, w?], Some((name, false, *kernel, *window)))
+            }
+            Layer::ConvTranspose2d { name, channels: [_, out], kernel, window, .. } => {
+                let extent = |extent: usize| (extent - 1) * window.stride + kernel - 2 * window.padding;
+                ([*out, extent(height), extent(width)], Some((name, true, *kernel, *window)))
+            }
+            Layer::MaxPool { kernel, window, .. } | Layer::AvgPool { kernel, window } => {
+                let [h, w] = [height, width].map(|extent| window.output("pool", extent, *kernel));
+                ([channels, h?, w?], None)
+            }
+            // What follows has no planes.
+            Layer::Flatten | Layer::GlobalAvgPool => break,
+            _ => (shape, None),
+        };
+        if let Some((name, transposed, kernel, window)) = convolution {
+            let dims = |[c, h, w]: [usize; 3]| [batch, c, h, w];
+            let (name, x, y) = (format!("{model}.{name}"), dims(shape), dims(next));
+            found.push(Place { name, transposed, x, y, kernel, window });
+        }
+        shape = next;
+    }
+    Ok(found)
+}
+
+/// The arrays of a convolution: input, weight, bias and gradients, all random.
+pub(super) struct Arrays {
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    dy: Tensor,
+    dx: Tensor,
+    dw: Tensor,
+}
+
+/// The passes, in the order of a training step.
+pub(super) const PASSES: [&str; 3] = ["forward", "backward-data", "backward-weights"];
+
+impl Place {
+    /// Input, output channels, kernel, stride and padding, for people.
+    pub(super) fn shape(&self) -> String {
+        let ([n, c, h, w], Window { stride, padding }) = (self.x, self.window);
+        let arrow = if self.transposed { "=>" } else { "->" };
+        format!("{n}x{c}x{h}x{w} {arrow} {} k{} s{stride} p{padding}", self.y[1], self.kernel)
+    }
+
+    /// What each pass needs at the least: every pass is a sum over the same products.
+    pub(super) fn work(&self) -> Work {
+        let ([n, c, h, w], [_, m, out_h, out_w]) = (self.x, self.y);
+        let plane = if self.transposed { h * w } else { out_h * out_w };
+        let products = n * plane * c * m * self.kernel * self.kernel;
+        let values = n * (c * h * w + m * out_h * out_w) + c * m * self.kernel * self.kernel;
+        Work { flops: 2 * products as u64, bytes: 4 * values as u64 }
+    }
+
+    pub(super) fn arrays(&self, gpu: &Gpu) -> crate::gpu::Result<Arrays> {
+        let (k, in_c, out_c) = (self.kernel, self.x[1], self.y[1]);
+        let weight = if self.transposed { [in_c, out_c, k, k] } else { [out_c, in_c, k, k] };
+        Ok(Arrays {
+            x: random(gpu, 0, self.x)?,
+            weight: random(gpu, 1, weight)?,
+            bias: random(gpu, 2, [out_c])?,
+            dy: random(gpu, 3, self.y)?,
+            dx: gpu.empty(self.x)?,
+            dw: gpu.empty(weight)?,
+        })
+    }
+
+    /// Launches pass number `pass` of [`PASSES`] and returns what it computed.
+    pub(super) fn launch(&self, gpu: &Gpu, arrays: &Arrays, pass: usize) -> crate::gpu::Result<Tensor> {
+        let Arrays { x, weight, bias, dy, dx, dw } = arrays;
+        let window = self.window;
+        match (pass, self.transposed) {
+            (0, false) => return conv2d::forward(gpu, x, weight, Some(bias), window, true),
+            (0, true) => return conv2d::transpose_forward(gpu, x, weight, Some(bias), window, true),
+            (1, false) => conv2d::backward_data(gpu, dy, weight, window, dx)?,
+            (1, true) => conv2d::transpose_backward_data(gpu, dy, weight, window, dx)?,
+            (_, false) => conv2d::backward_weights(gpu, x, dy, window, dw)?,
+            (_, true) => conv2d::transpose_backward_weights(gpu, x, dy, window, dw)?,
+        }
+        Ok(if pass == 1 { dx.clone() } else { dw.clone() })
+    }
+}
+
+impl Bench<'_> {
+    /// Every convolution of the models, forward, backward-data and backward-weights.
+    pub(super) fn convolutions(&mut self) -> Result<(), LabError> {
+        let (gpu, variant) = (self.gpu, tiles::conv2d(self.gpu)?.name());
+        for model in self.options.models() {
+            for place in places(model, self.options.batch(model))? {
+                let arrays = place.arrays(gpu)?;
+                for (pass, name) in PASSES.into_iter().enumerate() {
+                    let kernel = if place.transposed { "conv_transpose2d" } else { "conv2d" };
+                    let (layer, shape) = (Some(place.name.clone()), place.shape());
+                    let label = Label { kernel, pass: name, layer, shape, variant: variant.to_owned() };
+                    self.row(label, place.work(), &mut || place.launch(gpu, &arrays, pass).map(drop))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::places;
+
+    #[test]
+    fn shapes_follow_the_models() {
+        let lab = places("lab", 2).unwrap();
+        let shapes: Vec<String> = lab.iter().map(super::Place::shape).collect();
+        assert_eq!(shapes[2], "2x64x32x32 -> 128 k3 s1 p1");
+        assert_eq!(shapes[4], "2x128x16x16 -> 256 k3 s2 p1");
+        assert_eq!(lab[2].work().flops, 2 * 2 * 1024 * 64 * 128 * 9);
+        let lenet = places("lenet", 1).unwrap();
+        assert_eq!(lenet.iter().map(|place| place.y).collect::<Vec<_>>(), [[1, 6, 28, 28], [1, 16, 10, 10]]);
+        let ae3 = places("ae3", 1).unwrap();
+        assert_eq!(ae3.last().unwrap().y, [1, 3, 32, 32]);
+        assert!(ae3.iter().filter(|place| place.transposed).count() == 3 && ae3.len() == 6);
+    }
+}

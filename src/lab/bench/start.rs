@@ -1,0 +1,77 @@
+//! What the host costs: the time to the first step, and the time to record a dispatch.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::gpu::{Gpu, GpuOptions};
+
+use super::super::LabError;
+use super::super::workload::{Kind, Workload};
+use super::clock::Timing;
+
+/// From the wish for a device to the end of lenet's first training step at batch 64, in this process.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FirstStep {
+    pub model: &'static str,
+    pub batch: usize,
+    /// With the driver's shader cache as this run found it: cold if these kernels never ran on this driver before.
+    pub as_found_seconds: f64,
+    /// Once more on a new device: every kernel is translated anew, and the driver may take its code from its cache.
+    pub again_seconds: f64,
+    /// Of the first one, opening the device.
+    pub open_seconds: f64,
+}
+
+/// Measures it twice, each time on a device of its own.
+pub(super) fn first_step(adapter: Option<String>) -> Result<FirstStep, LabError> {
+    let (model, batch) = ("lenet", 64);
+    let options = GpuOptions { adapter, ..GpuOptions::default() };
+    let once = || -> Result<[f64; 2], LabError> {
+        let begun = Instant::now();
+        let gpu = Gpu::open(&options)?;
+        let opened = begun.elapsed().as_secs_f64();
+        Workload::new(&gpu, Kind::Train, model, batch)?.step()?;
+        gpu.wait()?;
+        Ok([opened, begun.elapsed().as_secs_f64()])
+    };
+    let ([open_seconds, as_found_seconds], [_, again_seconds]) = (once()?, once()?);
+    Ok(FirstStep { model, batch, as_found_seconds, again_seconds, open_seconds })
+}
+
+/// What the program itself does for each dispatch: shape checks, the tape, recording and submitting.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Host {
+    pub model: &'static str,
+    pub batch: usize,
+    pub dispatches: u64,
+    /// From the call of a step to the end of its last submit, the device being idle before, over its dispatches.
+    pub microseconds_per_dispatch: f64,
+    /// The same of the fastest step: on a busy machine, nearer to the truth.
+    pub microseconds_at_best: f64,
+}
+
+/// Measures it on lenet at batch 64.
+pub(super) fn host(gpu: &Gpu) -> Result<Host, LabError> {
+    let (model, batch) = ("lenet", 64);
+    let mut workload = Workload::new(gpu, Kind::Train, model, batch)?;
+    let mut steps = Vec::new();
+    let mut dispatches = 0;
+    for step in 0..24 {
+        gpu.wait()?;
+        let before = gpu.dispatches();
+        let begun = Instant::now();
+        workload.step()?;
+        gpu.flush()?;
+        // The first steps compile and allocate.
+        if step >= 4 {
+            steps.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        dispatches = gpu.dispatches() - before;
+    }
+    gpu.wait()?;
+    let timing = Timing::of(steps);
+    let each = |milliseconds: f64| milliseconds * 1e3 / dispatches as f64;
+    let (microseconds_per_dispatch, microseconds_at_best) = (each(timing.ms_median), each(timing.ms_min));
+    Ok(Host { model, batch, dispatches, microseconds_per_dispatch, microseconds_at_best })
+}
