@@ -9,7 +9,7 @@ use super::adapter::{self, AdapterSummary};
 use super::check::Checker;
 use super::kernel::{Cache, UNIFORM_BYTES};
 use super::pool::Pool;
-use super::profile::{Profiler, Sample, Work};
+use super::profile::Work;
 use super::stream::Stream;
 use super::{Const, GpuError, Grid, Kernel, MemoryStats, Result, Shape, Span, Tensor, Words};
 
@@ -302,33 +302,6 @@ impl Gpu {
             stream.dispatch(kernel.name, work, pipeline, bind_group, params, grid);
         }
         self.check_written(kernel, spans)
-    }
-
-    /// Says what the next dispatch has to do, for profiles and benchmarks. Without it a dispatch counts as no
-    /// arithmetic and all bytes that it binds.
-    pub fn next_work(&self, flops: usize, bytes: usize) {
-        self.0.work.set(Work { flops: flops as u64, bytes: bytes as u64 });
-    }
-
-    /// Whether the device can say when a dispatch began and ended.
-    pub fn has_timestamps(&self) -> bool {
-        self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
-    }
-
-    /// Times every dispatch from now on until [`Gpu::take_profile`].
-    pub fn start_profile(&self) -> Result<()> {
-        if !self.has_timestamps() {
-            return Err(GpuError::NoTimestamps { adapter: self.0.summary.name.clone() });
-        }
-        self.wait()?;
-        self.0.stream.borrow_mut().profiler = Some(Profiler::new(&self.0.device, &self.0.queue));
-        Ok(())
-    }
-
-    /// Ends the profile; its dispatches in the order in which they ran.
-    pub fn take_profile(&self) -> Result<Vec<Sample>> {
-        self.wait()?;
-        Ok(self.0.stream.borrow_mut().profiler.take().map(|profiler| profiler.samples).unwrap_or_default())
     }
 
     /// Copies all elements of `from` over those of `to`.
