@@ -30,8 +30,9 @@ pub struct Args {
     /// How much is done
     #[arg(long, default_value = "demo")]
     preset: Preset,
-    /// 'shapes' (built in), 'cifar10' (downloaded), or a data folder as 'train' takes it [default: the preset's]
-    #[arg(long, value_name = "shapes|cifar10|DIR")]
+    /// 'shapes' (built in), 'cifar10' (what 'shadegrad data download cifar10' fetched), or a data folder as 'train' takes
+    /// it [default: the preset's]
+    #[arg(long, value_name = "DIR|shapes|cifar10")]
     data: Option<String>,
     /// How many seeds each classifier is trained with, counted from 0 [default: the preset's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -1,21 +1,23 @@
 //! `shadegrad train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::data;
+use crate::data::{self, DataSet};
+use crate::gpu::Gpu;
 use crate::lab::LabError;
-use crate::lab::train::{self, Adversarial, Epoch, Robustness, Settings, Watch};
+use crate::lab::train::{self, Adversarial, Epoch, Keeping, Robustness, Settings, State, Watch};
+use crate::lock::FolderLock;
 use crate::models;
 use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
 
-use super::output;
+use super::{interrupt, output};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Rule {
     Adam,
@@ -24,7 +26,7 @@ enum Rule {
     Sgd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Plan {
     Constant,
@@ -34,13 +36,13 @@ enum Plan {
     Triangular,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Attack {
     Fgsm,
 }
 
-#[derive(Debug, clap::Args, Serialize)]
+#[derive(Debug, clap::Args, Serialize, Deserialize)]
 pub struct Args {
     /// lenet or lab (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
     #[arg(long, default_value = "lenet")]
@@ -116,6 +118,23 @@ pub struct Args {
     /// Folder for result.json, metrics.jsonl, best.safetensors, last.safetensors and the curves [default: out/MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on with the unfinished run whose state lies in --out: all else is as it was begun
+    #[arg(long)]
+    #[serde(skip)]
+    resume: bool,
+    /// Go on even where the program's version or the adapter is another than that of the state; the rest of the run may
+    /// then be rounded otherwise
+    #[arg(long, requires = "resume")]
+    #[serde(skip)]
+    elsewhere: bool,
+    /// Begin anew although --out holds the state of an unfinished run with the same settings
+    #[arg(long, conflicts_with = "resume")]
+    #[serde(skip)]
+    fresh: bool,
+    /// Keep the run's state once in so many steps, not only at each epoch's end and at Ctrl-C
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(skip)]
+    save_every: Option<u64>,
     /// Print result.json instead of a line an epoch
     #[arg(long)]
     #[serde(skip)]
@@ -200,6 +219,14 @@ impl Watch for Display {
         }
         self.withstood = now;
     }
+
+    fn resumed(&mut self, epochs: &[Epoch]) {
+        self.withstood = epochs.last().and_then(|epoch| epoch.robustness.pgd_train_accuracy);
+    }
+
+    fn interrupted(&mut self) -> bool {
+        interrupt::is_wanted()
+    }
 }
 
 /// Accuracies under attack, where there are any.
@@ -250,20 +277,82 @@ impl Args {
     }
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+/// The unfinished run that `args` want to go on with, and its own arguments in the place of theirs.
+fn resumed(args: Args, given: &[String], out: &Path) -> Result<(Args, Option<State>), LabError> {
+    let Some(state) = State::read(out)? else {
+        let problem = format!(
+            "there is no unfinished run in {}: a run keeps its state from its first epoch's end (or --save-every) until \
+             it is finished",
+            out.display()
+        );
+        return Err(LabError::Usage(problem));
+    };
+    let failed = |error: serde_json::Error| LabError::Usage(error.to_string());
+    let (_, there) = state.command();
+    let mut here = serde_json::to_value(&args).map_err(failed)?;
+    // What was not typed is meant to be as it was begun; where the same pictures lie may have changed.
+    if let Some(here) = here.as_object_mut() {
+        for (name, value) in here.iter_mut() {
+            let is_place = ["out", "data"].contains(&name.as_str());
+            if is_place || !given.contains(name) {
+                *value = there[name].clone();
+            }
+        }
+    }
+    let differences = train::differences(there, &here);
+    if !differences.is_empty() {
+        return Err(state.refused(&differences));
+    }
+    let mut begun: Args = serde_json::from_value(there.clone()).map_err(failed)?;
+    if given.iter().any(|name| name == "data") {
+        begun.data = args.data;
+    }
+    let args = Args { json: args.json, elsewhere: args.elsewhere, save_every: args.save_every, ..begun };
+    Ok((args, Some(state)))
+}
+
+pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), LabError> {
     let plan = models::architecture(&args.model)?;
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
+    let (fresh, resume) = (args.fresh, args.resume);
+    let (args, state) = if resume { resumed(args, given, &out)? } else { (args, None) };
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
     }
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
     let limit = |count: Option<u32>| count.map_or(usize::MAX, |count| count as usize);
     let set = data::open(&args.data)?.truncated(limit(args.train_images), limit(args.test_images));
-    let gpu = super::open_gpu(adapter, args.json)?;
     let settings = args.settings(set.train.count());
-    let json = serde_json::to_value(args).map_err(|error| LabError::Usage(error.to_string()))?;
+    settings.check()?;
+    let _lock = FolderLock::take(&out)?;
+    let gpu = super::open_gpu(adapter, args.json)?;
+    let mut command = super::command_line();
+    let mut json = serde_json::to_value(&args).map_err(|error| LabError::Usage(error.to_string()))?;
+    if let Some(state) = &state {
+        let differences = state.mismatch(&gpu, &settings, &set, args.elsewhere)?;
+        if !differences.is_empty() {
+            return Err(state.refused(&differences));
+        }
+        let (begun, arguments) = state.command();
+        (command, json) = (begun.to_vec(), arguments.clone());
+        say_where_it_goes_on(&args, state, &out);
+    } else if !fresh {
+        refuse_to_lose(&gpu, &settings, &set, &out)?;
+    }
     let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json, withstood: None };
-    let command = super::command_line();
-    let outcome = train::train(&gpu, &settings, &set, &out, (&command, json), &mut display)?;
+    let keeping = Keeping { from: state, every: args.save_every };
+    interrupt::listen();
+    interrupt::heed(true);
+    let outcome = train::train_kept(&gpu, &settings, &set, &out, (&command, json), keeping, &mut display);
+    interrupt::heed(false);
+    display.bar.finish_and_clear();
+    let outcome = match outcome {
+        Err(LabError::Interrupted { step, folder }) => {
+            let place = folder.display();
+            output::complain(&format!("go on with: shadegrad train --resume --out {place}"));
+            return Err(LabError::Interrupted { step, folder });
+        }
+        outcome => outcome?,
+    };
     if args.json {
         return output::json(&outcome);
     }
@@ -280,5 +369,26 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         outcome.peak_gpu_bytes as f64 / f64::from(1u32 << 20)
     ));
     output::say(&format!("weights, metrics and curves: {}", out.display()));
+    Ok(())
+}
+
+fn say_where_it_goes_on(args: &Args, state: &State, out: &Path) {
+    let at = state.position();
+    let line = format!("going on in {} after step {} ({} epochs are over)", out.display(), at.step, at.epochs.len());
+    if args.json { output::complain(&line) } else { output::say(&line) }
+}
+
+/// The same command once more is a slip where `--resume` was meant; another run in the same folder is not.
+fn refuse_to_lose(gpu: &Gpu, settings: &Settings, set: &DataSet, out: &Path) -> Result<(), LabError> {
+    // A state that cannot be read is not worth keeping.
+    let Ok(Some(state)) = State::read(out) else { return Ok(()) };
+    if state.mismatch(gpu, settings, set, false)?.is_empty() {
+        return Err(LabError::Usage(format!(
+            "{} holds the state of this very run, unfinished, after step {}: go on with --resume, or begin anew with \
+             --fresh",
+            out.display(),
+            state.position().step
+        )));
+    }
     Ok(())
 }

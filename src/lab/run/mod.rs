@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::attack::Convention;
 use crate::data::{self, DataSet, Images, SIZE};
-use crate::files;
+use crate::files::{self, fingerprint};
 use crate::gpu::Gpu;
 
 use super::LabError;
@@ -25,8 +25,8 @@ use super::train::write_json;
 
 use order::Order;
 pub use plan::{Preset, Recipe};
+use stage::Stages;
 pub use stage::{Planned, Progress};
-use stage::{Stages, fingerprint};
 
 /// The weights that are judged: those after the last epoch, so that no choice by the test set flatters them.
 const WEIGHTS: &str = "last.safetensors";

@@ -74,22 +74,13 @@ pub struct Stages<'a> {
     program: Value,
     progress: &'a mut dyn Progress,
     done: Vec<Stage>,
-    /// Held as long as the run lasts.
+    /// Held as long as the run lasts; the system lets go of it even if the run is killed.
     _lock: FolderLock,
-}
-
-/// FNV-1a over 64 bits (Fowler, Noll, Vo): tells contents apart, and is no guard against forgers.
-pub fn fingerprint<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in parts.into_iter().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{hash:016x}")
 }
 
 /// The fingerprint of a file.
 pub fn fingerprint_of(path: &Path) -> Result<String, FileError> {
-    Ok(fingerprint([&files::read(path, MAX_BYTES)?[..]]))
+    Ok(files::fingerprint([&files::read(path, MAX_BYTES)?[..]]))
 }
 
 /// What computed: another build of the program or another adapter may round differently.
