@@ -150,6 +150,7 @@ fn the_program_lists_and_prints_kernels() {
     assert!(succeed(&["kernels", "matmul_nn"]).starts_with("// matmul_nn: C[m, n]"));
     refused(&["kernels", "matmul_n"], &["no kernel 'matmul_n'", "matmul_nn"]);
     refused(&["bench", "matmul", "--rounds", "0"], &["--rounds"]);
+    refused(&["bench", "matmul", "--size", "4"], &["--size", "--ladder"]);
     refused(&["bench", "train", "--model", "resnet"], &["no model 'resnet'"]);
     refused(&["profile", "attack", "--model", "ae3"], &["classifier"]);
     refused(&["bench"], &["SUITE"]);

@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_enum, conflicts_with = "suite")]
     ladder: Option<Ladder>,
     /// The ladder's size: extent of the square matrices, or pictures of the convolution
-    #[arg(long, requires = "ladder", value_name = "N")]
+    #[arg(long, value_name = "N")]
     size: Option<usize>,
     /// Only this model rather than lenet, lab and ae3
     #[arg(long)]
@@ -77,6 +77,9 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         return Err(LabError::Usage(
             "--rounds must be at least 1, and --seconds more than 0 and at most 3600".to_owned(),
         ));
+    }
+    if args.size.is_some() && args.ladder.is_none() {
+        return Err(LabError::Usage("--size belongs to --ladder".to_owned()));
     }
     let budget = Budget { seconds: args.seconds, rounds: args.rounds };
     let options = Options { budget, model: args.model.clone(), batch: args.batch };

@@ -29,6 +29,42 @@ pub struct Timing {
     pub ms_min: f64,
     pub ms_max: f64,
     pub rounds: usize,
+    /// On a software adapter, where the system tells: the processor's time for a round, over all cores. What else the
+    /// machine does slows the clock on the wall by any factor, and this one by little.
+    pub ms_processor: Option<f64>,
+}
+
+/// How many times as long the one took as the other: by the processor's time where both have it.
+pub(super) fn ratio(one: Timing, other: Timing) -> f64 {
+    match (one.ms_processor, other.ms_processor) {
+        (Some(one), Some(other)) => one / other,
+        _ => one.ms_median / other.ms_median,
+    }
+}
+
+/// The processor's time of this process so far, in milliseconds; Linux counts it in hundredths of a second.
+fn processor() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is a name in parentheses, which may hold anything; user and system time are the 14th and 15th.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(ticks as f64 * 10.0)
+}
+
+/// Reads the processor's time over some rounds.
+pub(super) struct Processor(Option<f64>);
+
+impl Processor {
+    /// Starts, if kernels run on the processor at all.
+    pub(super) fn start(gpu: &Gpu) -> Self {
+        Self(processor().filter(|_| gpu.adapter().is_software()))
+    }
+
+    /// For each of so many rounds; nothing where the count's steps are too coarse.
+    pub(super) fn each(self, rounds: usize) -> Option<f64> {
+        let spent = processor()? - self.0?;
+        (spent >= 100.0).then(|| spent / rounds as f64)
+    }
 }
 
 impl Timing {
@@ -38,7 +74,7 @@ impl Timing {
         let rounds = milliseconds.len();
         let at = |index: usize| milliseconds.get(index).copied().unwrap_or(f64::NAN);
         let ms_median = 0.5 * (at(rounds / 2) + at(rounds.saturating_sub(1) / 2));
-        Self { ms_median, ms_min: at(0), ms_max: at(rounds.saturating_sub(1)), rounds }
+        Self { ms_median, ms_min: at(0), ms_max: at(rounds.saturating_sub(1)), rounds, ms_processor: None }
     }
 }
 
@@ -57,6 +93,7 @@ pub fn time(gpu: &Gpu, budget: Budget, launch: &mut dyn FnMut() -> Result<()>) -
     let rounds = budget.rounds(seconds);
     if gpu.has_timestamps() {
         gpu.start_profile()?;
+        let spent = Processor::start(gpu);
         for _ in 0..rounds {
             launch()?;
             // Systems stop a device that is busy with one submit for seconds.
@@ -66,20 +103,21 @@ pub fn time(gpu: &Gpu, budget: Budget, launch: &mut dyn FnMut() -> Result<()>) -
         // Every round launches the same.
         let each = (samples.len() / rounds).max(1);
         let sums = samples.chunks_exact(each).map(|round| round.iter().map(|one| one.nanoseconds() * 1e-6).sum());
-        let timing = Timing::of(sums.collect());
+        let timing = Timing { ms_processor: spent.each(rounds), ..Timing::of(sums.collect()) };
         // A driver whose clock is too coarse for this kernel says that it took no time.
         if timing.ms_min > 0.0 {
             return Ok(timing);
         }
     }
     let mut milliseconds = Vec::with_capacity(rounds);
+    let spent = Processor::start(gpu);
     for _ in 0..rounds {
         let begun = Instant::now();
         launch()?;
         gpu.wait()?;
         milliseconds.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    Ok(Timing::of(milliseconds))
+    Ok(Timing { ms_processor: spent.each(rounds), ..Timing::of(milliseconds) })
 }
 
 #[cfg(test)]

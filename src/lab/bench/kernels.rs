@@ -123,10 +123,7 @@ impl Bench<'_> {
             let [weights, gradient] = [0, 1].map(|item| random(gpu, item, [count]));
             let (weights, gradient) = (weights?, gradient?);
             let (first, second) = (gpu.zeros([count])?, gpu.zeros([count])?);
-            let named = |kernel| Label {
-                layer: Some(model.to_owned()),
-                ..label(kernel, "step", format!("{count} parameters"))
-            };
+            let named = |kernel| label(kernel, "step", format!("{model}, {count} parameters"));
             let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
             let moved = [&weights, &weights, &gradient, &first, &first, &second, &second];
             self.row(named("sgd"), traffic(&moved[..5]), &mut || {

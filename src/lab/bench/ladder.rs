@@ -8,7 +8,7 @@ use crate::ops::matmul::{Epilogue, Variant, matmul_with, plain};
 use crate::ops::tiles::{self, ConvVariant};
 
 use super::ceiling::Ceilings;
-use super::clock::{Budget, time};
+use super::clock::{Budget, Timing, ratio, time};
 use super::convolutions::{PASSES, Place};
 use super::row::{KernelRow, Label};
 use super::{LabError, random};
@@ -29,7 +29,7 @@ pub struct Rung {
     pub file: &'static str,
     #[serde(flatten)]
     pub row: KernelRow,
-    /// How many times as fast as the first rung.
+    /// How many times as fast as the first rung: by the processor's time on a software adapter, else by the median.
     pub speedup: f64,
     /// The largest difference from the first rung's result, over the largest value there.
     pub difference: f64,
@@ -184,15 +184,16 @@ fn file(variant: ConvVariant, pass: usize) -> &'static str {
 }
 
 /// What the first rung gave, and how long it took.
-type First = Option<(Vec<f32>, f64)>;
+type First = Option<(Vec<f32>, Timing)>;
 
 fn rung(gpu: &Gpu, file: &'static str, row: KernelRow, out: &Tensor, first: &mut First) -> Result<Rung, LabError> {
     let values = gpu.read(out)?;
-    let milliseconds = row.timing.ms_median;
-    let (wanted, before) = first.get_or_insert((values.clone(), milliseconds));
+    let timing = row.timing;
+    let (wanted, before) = first.get_or_insert((values.clone(), timing));
     let largest = wanted.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     // NaN is a difference, too.
     let apart = values.iter().zip(&*wanted).map(|(found, wanted)| f64::from((found - wanted).abs()));
     let worst = apart.fold(0.0f64, |worst, apart| if apart > worst || apart.is_nan() { apart } else { worst });
-    Ok(Rung { file, row, speedup: *before / milliseconds, difference: worst / f64::from(largest) })
+    let speedup = ratio(*before, timing);
+    Ok(Rung { file, row, speedup, difference: worst / f64::from(largest) })
 }

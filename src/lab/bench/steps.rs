@@ -9,7 +9,7 @@ use crate::nn::Task;
 use super::super::LabError;
 use super::super::workload::{Kind, Workload};
 use super::Options;
-use super::clock::Timing;
+use super::clock::{Processor, Timing, ratio};
 use super::row::StepRow;
 
 /// Seconds of steps between two waits, about: a wait after each step would hold up small ones.
@@ -21,6 +21,7 @@ struct Runner {
     /// Steps to a round.
     steps: usize,
     milliseconds: Vec<f64>,
+    processor: Vec<Option<f64>>,
     row: StepRow,
 }
 
@@ -49,7 +50,7 @@ pub(super) fn rows(
             longest = longest.max(seconds * steps as f64);
             let mut workload = Workload::new(gpu, kind, model, batch)?;
             workload.step()?;
-            runners.push(Runner { workload, steps, milliseconds: Vec::new(), row });
+            runners.push(Runner { workload, steps, milliseconds: Vec::new(), processor: Vec::new(), row });
         }
         // Steps are what counts in the end: they get four times a kernel's budget.
         for _ in 0..options.budget.rounds(longest / 4.0) {
@@ -58,10 +59,10 @@ pub(super) fn rows(
             }
         }
         let timed: Vec<StepRow> = runners.into_iter().map(Runner::finish).collect();
-        let training = timed.iter().find(|row| row.kind == Kind::Train.name()).map(|row| row.timing.ms_median);
+        let training = timed.iter().find(|row| row.kind == Kind::Train.name()).map(|row| row.timing);
         rows.extend(timed.into_iter().map(|row| StepRow {
             share_of_training_step:
-                training.filter(|_| row.kind == Kind::Attack.name()).map(|training| row.timing.ms_median / training),
+                training.filter(|_| row.kind == Kind::Attack.name()).map(|training| ratio(row.timing, training)),
             ..row
         }));
     }
@@ -103,17 +104,20 @@ fn memory(gpu: &Gpu, kind: Kind, model: &str, batch: usize) -> Result<(f64, Step
 impl Runner {
     fn round(&mut self, gpu: &Gpu) -> Result<(), LabError> {
         gpu.wait()?;
-        let begun = Instant::now();
+        let (begun, spent) = (Instant::now(), Processor::start(gpu));
         for _ in 0..self.steps {
             self.workload.step()?;
         }
         gpu.wait()?;
         self.milliseconds.push(begun.elapsed().as_secs_f64() * 1e3 / self.steps as f64);
+        self.processor.push(spent.each(self.steps));
         Ok(())
     }
 
     fn finish(self) -> StepRow {
-        let timing = Timing::of(self.milliseconds);
+        let rounds = self.processor.len() as f64;
+        let ms_processor = self.processor.into_iter().sum::<Option<f64>>().map(|sum| sum / rounds);
+        let timing = Timing { ms_processor, ..Timing::of(self.milliseconds) };
         StepRow { timing, images_per_second: self.row.batch as f64 / timing.ms_median * 1e3, ..self.row }
     }
 }
