@@ -316,15 +316,32 @@ fn what_cannot_be_attacked_is_said() {
 
     // Broken weights have no gradient to follow: they must not pass for a model that withstands.
     let bias = network.parameters().value(1).unwrap();
-    gpu.write(&bias, &[0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0]).unwrap();
     let batch = attacker.batch(&x, &labels, 40).unwrap();
-    for method in [Method::Fgsm, Method::Pgd(Pgd::new(2))] {
-        let error = batch.attack(method, Target::Untargeted, 0.1).err().unwrap();
+    gpu.write(&bias, &[0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0]).unwrap();
+    for error in [attacker.batch(&x, &labels, 40).err().unwrap(), batch.logits_of(&x).err().unwrap()] {
         assert!(matches!(error, AttackError::NotFinite { image: 40 }), "{error}");
     }
     drop(batch);
     let error = attacker.finish().err().unwrap();
     assert!(error.to_string().contains("conv1.bias"), "{error}");
+}
+
+#[test]
+fn a_gradient_that_overflows_is_said_though_the_logits_are_well() {
+    let gpu = gpu();
+    let layers = vec![Layer::Flatten, Layer::Linear { name: "l".into(), features: [3072, CLASSES], relu: false }];
+    let plan = Architecture { name: "steep".into(), task: Task::Classify, input: [3, 32, 32], layers };
+    let network = Network::new(&gpu, plan, 0).unwrap();
+    // On black pictures every logit is 0, and the gradient 0.9 x the sum of two such numbers.
+    let steep: Vec<f32> = (0..CLASSES * 3072).map(|at| if at < 3072 { -3e38 } else { 3e38 }).collect();
+    gpu.write(&network.parameters().value(0).unwrap(), &steep).unwrap();
+    gpu.fill(&network.parameters().value(1).unwrap(), 0.0).unwrap();
+    let attacker = Attacker::new(&gpu, &network, Convention::Pixels, 0).unwrap();
+    let batch = attacker.batch(&gpu.zeros([2, 3, 32, 32]).unwrap(), &[0, 0], 40).unwrap();
+    for method in [Method::Fgsm, Method::Pgd(Pgd { random_start: false, ..Pgd::new(1) })] {
+        let error = batch.attack(method, Target::Untargeted, 0.1).err().unwrap();
+        assert!(matches!(error, AttackError::NotFinite { image: 40 }), "{error}");
+    }
 }
 
 /// A lenet that knows 64 of the shapes by heart.

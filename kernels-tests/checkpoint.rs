@@ -388,3 +388,15 @@ fn broken_weights_are_not_saved_and_a_failed_save_leaves_the_old_file() {
     assert_one_line(&network.save(&gpu, &taken, &[]).unwrap_err().to_string(), &taken, &["cannot write"]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a part was left behind");
 }
+
+#[test]
+fn the_weights_that_come_with_the_program_load() {
+    let gpu = gpu();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+    for (file, model) in [("lenet", "lenet"), ("lenet-fgsm-8", "lenet"), ("ae3", "ae3")] {
+        let path = folder.join(file).with_extension("safetensors");
+        let network = shadegrad::models::from_file(&gpu, &path, Some(model)).unwrap();
+        assert_eq!(network.architecture().name, model);
+        assert!(std::fs::metadata(&path).unwrap().len() < 300_000, "{file} is to stay small");
+    }
+}

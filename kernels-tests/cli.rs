@@ -133,7 +133,7 @@ fn info_lists_adapters_with_limits_and_features() {
 
 #[test]
 fn help_teaches_and_bad_words_are_refused() {
-    for command in ["info", "train", "eval", "ood", "data"] {
+    for command in ["info", "train", "eval", "ood", "lab", "data"] {
         assert!(succeed(&["--help"]).contains(command));
         assert!(succeed(&[command, "--help"]).contains("Usage: shadegrad"));
     }

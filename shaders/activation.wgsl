@@ -38,7 +38,8 @@ fn activate(v: Value) -> Value {
 
 // The derivative, from y (or from x for GELU).
 fn slope(s: Value) -> Value {
-    if KIND == 0u { return select(Value(0.0), Value(1.0), s > Value(0.0)); }
+    // So that a NaN lets its gradient through, as in PyTorch.
+    if KIND == 0u { return select(Value(1.0), Value(0.0), s <= Value(0.0)); }
     if KIND == 1u { return select(Value(p.slope), Value(1.0), s > Value(0.0)); }
     if KIND == 2u { return s * (1.0 - s); }
     if KIND == 3u { return 1.0 - s * s; }

@@ -53,7 +53,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
 
 // The gradient that reaches the winner of window o.
 fn upstream(o: u32) -> f32 {
-    if RELU == 1u { return select(0.0, dy[o], result[o] > 0.0); }
+    // So that a NaN lets its gradient through, as in PyTorch.
+    if RELU == 1u { return select(dy[o], 0.0, result[o] <= 0.0); }
     return dy[o];
 }
 

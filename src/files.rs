@@ -1,7 +1,7 @@
 //! Files are written beside their place and renamed, so that nobody ever reads half of one.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A file or folder that could not be read or written.
@@ -45,11 +45,26 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let beside = path.with_file_name(name);
-    fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path)).map_err(|error| {
+    // Only what has reached the disk may take the old file's place: some file systems rename first and write later.
+    let whole = || {
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    whole().and_then(|()| fs::rename(&beside, path)).map_err(|error| {
         // The part is worthless; that it may not be removable either changes nothing.
         let _ = fs::remove_file(&beside);
         write_error(path, &error)
     })
+}
+
+/// FNV-1a over 64 bits (Fowler, Noll, Vo): tells contents apart, and is no guard against forgers.
+pub fn fingerprint<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in parts.into_iter().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
 }
 
 /// Makes a folder for results and checks that files can be made in it.

@@ -57,6 +57,7 @@ impl<'a> Attacker<'a> {
             Convention::Pixels => self.gpu.read(&tape.value(output)?)?,
             Convention::Lab => logits(self.gpu, self.network, x)?,
         };
+        check::logits(&logits, classes, first)?;
         Ok(Batch { attacker: self, tape, input, output, x: x.clone(), clean, labels, logits, classes, first })
     }
 
@@ -99,6 +100,13 @@ impl Batch<'_> {
     /// The logits of the clean pictures in evaluation mode, [N, classes].
     pub fn logits(&self) -> &[f32] {
         &self.logits
+    }
+
+    /// The logits of these pictures after an attack, in evaluation mode, [N, classes].
+    pub fn logits_of(&self, moved: &Tensor) -> Result<Vec<f32>> {
+        let found = logits(self.attacker.gpu, self.attacker.network, moved)?;
+        check::logits(&found, self.classes, self.first)?;
+        Ok(found)
     }
 
     /// The clean pixels, picture after picture.

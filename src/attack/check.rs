@@ -34,6 +34,15 @@ pub(super) fn pictures(clean: &[f32], moved: &[f32], size: usize, first: usize, 
     Ok(())
 }
 
+/// Checks that every logit is finite. A ReLU's backward pass may make a zero of NaN, so that a gradient, and with it the
+/// attacked picture, can look well where the forward pass was broken.
+pub(super) fn logits(logits: &[f32], classes: usize, first: usize) -> Result<()> {
+    match logits.iter().position(|logit| !logit.is_finite()) {
+        Some(at) => Err(AttackError::NotFinite { image: first + at / classes }),
+        None => Ok(()),
+    }
+}
+
 /// A model's weights and buffers at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot(Vec<NamedArray>);
@@ -69,6 +78,13 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_logit_is_the_pictures_fault() {
+        assert!(logits(&[0.0, -1e30, 3.0, 4.0], 2, 5).is_ok());
+        assert!(matches!(logits(&[0.0, 1.0, 2.0, f32::NAN], 2, 5), Err(AttackError::NotFinite { image: 6 })));
+        assert!(matches!(logits(&[f32::INFINITY, 1.0], 2, 5), Err(AttackError::NotFinite { image: 5 })));
+    }
 
     #[test]
     fn each_promise_is_held_to() {

@@ -30,8 +30,8 @@ pub enum AttackError {
     #[error("{what} must be a number of at least 0 and at most 1 (pixels are in [0, 1]), not {value}")]
     Size { what: &'static str, value: f64 },
     #[error(
-        "image {image}: the gradient by its pixels is not finite, so there is no direction to attack in: the weights \
-         are broken, or the logits overflow"
+        "image {image}: its logits, or the gradient by its pixels, are not finite, so there is no direction to attack \
+         in: the weights are broken, or the logits overflow"
     )]
     NotFinite { image: usize },
     /// A fault of this program, as are those below.
@@ -145,7 +145,7 @@ pub fn fgsm_into(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, eps: 
     perturb::step_into(gpu, x, &gradient, eps as f32, None, out)
 }
 
-/// The logits of `x` in evaluation mode, row after row.
+/// The logits of `x` in evaluation mode, row after row. They may be anything: [`Batch::logits_of`] checks them.
 pub fn logits(gpu: &Gpu, network: &Network, x: &Tensor) -> GpuResult<Vec<f32>> {
     let tape = Tape::evaluation(gpu);
     let (bound, input) = (network.bind(&tape)?, tape.leaf(x));

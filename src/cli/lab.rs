@@ -30,9 +30,8 @@ pub struct Args {
     /// How much is done
     #[arg(long, default_value = "demo")]
     preset: Preset,
-    /// 'shapes' (built in), 'cifar10' (its folder cifar-10-batches-bin, looked for here, in data/, and where the
-    /// environment variable SHADEGRAD_CIFAR10 says), or a data folder as 'train' takes it [default: the preset's]
-    #[arg(long, value_name = "DIR|shapes|cifar10")]
+    /// 'shapes' (built in), 'cifar10' (downloaded), or a data folder as 'train' takes it [default: the preset's]
+    #[arg(long, value_name = "shapes|cifar10|DIR")]
     data: Option<String>,
     /// How many seeds each classifier is trained with, counted from 0 [default: the preset's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -224,11 +223,13 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         output::say(&format!("report: {}", folder.join(run::REPORT).display()));
         return Ok(());
     }
-    let gpu = super::open_gpu(adapter, false)?;
     let begun = Instant::now();
+    let recipe = args.recipe();
+    let material = run::Material::read(&recipe)?;
+    let gpu = super::open_gpu(adapter, false)?;
     let mut display = Display::new();
     let command = super::command_line();
-    let outcome = run::run(&gpu, &args.recipe(), &args.out, args.fresh, &command, &mut display);
+    let outcome = run::run(&gpu, &recipe, &material, (&args.out, args.fresh), &command, &mut display);
     display.bar.finish_and_clear();
     let result = outcome?;
     headlines(&result);

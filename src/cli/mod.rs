@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod eval;
 mod info;
+mod interrupt;
 mod kernels;
 mod lab;
 mod ood;
@@ -15,7 +16,7 @@ mod train;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 use crate::data::{self as sets, DataSet};
 use crate::gpu::{Gpu, GpuOptions};
@@ -32,7 +33,9 @@ Examples:
   shadegrad train --model lenet --data path/to/cifar-10-batches-bin --epochs 15
   shadegrad train --model lenet --adv fgsm --adv-eps 2/255 --out out/robust
 
-Exit code: 0 for success, 1 when something went wrong, 2 when the command line makes no sense.";
+  shadegrad train --resume --out out/lenet
+
+Exit code: 0 for success, 1 when something went wrong, 2 when the command line makes no sense, 130 when Ctrl-C ended it.";
 
 /// Trains CIFAR-sized networks on any GPU with hand-written kernels, and tells pictures from noise.
 #[derive(Debug, Parser)]
@@ -95,14 +98,15 @@ impl Subject {
 /// Runs the program on its command line.
 pub fn run() -> ExitCode {
     silence_mesa();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return refuse(&error),
     };
     let adapter = cli.adapter;
     let outcome = match cli.command {
         Command::Info(args) => info::run(&args, adapter),
-        Command::Train(args) => train::run(&args, adapter),
+        Command::Train(args) => train::run(args, &given(&matches), adapter),
         Command::Eval(args) => eval::run(&args, adapter),
         Command::Attack(args) => attack::run(&args, adapter),
         Command::Ood(args) => ood::run(&args, adapter),
@@ -114,11 +118,22 @@ pub fn run() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ LabError::Interrupted { .. }) => {
+            output::complain(&error.to_string());
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
         Err(error) => {
             output::error(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+/// The subcommand's options that stand on the command line, rather than being as they are where nothing is said.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let Some((_, matches)) = matches.subcommand() else { return Vec::new() };
+    let typed = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    matches.ids().filter(typed).map(ToString::to_string).collect()
 }
 
 /// Help and version as clap prints them; a mistake as one line.

@@ -1,21 +1,25 @@
 //! `shadegrad train`.
 
+mod resume;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data;
 use crate::lab::LabError;
-use crate::lab::train::{self, Adversarial, Epoch, Robustness, Settings, Watch};
+use crate::lab::train::{self, Adversarial, Care, Epoch, Robustness, Settings, Watch};
+use crate::lock::FolderLock;
 use crate::models;
 use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
 
-use super::output;
+use super::{interrupt, output};
+use resume::{refuse_to_lose, resumed, say_where_it_goes_on};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Rule {
     Adam,
@@ -24,7 +28,7 @@ enum Rule {
     Sgd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Plan {
     Constant,
@@ -34,13 +38,18 @@ enum Plan {
     Triangular,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Attack {
     Fgsm,
 }
 
-#[derive(Debug, clap::Args, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Check {
+    Finite,
+}
+
+#[derive(Debug, clap::Args, Serialize, Deserialize)]
 pub struct Args {
     /// lenet or lab (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
     #[arg(long, default_value = "lenet")]
@@ -107,9 +116,40 @@ pub struct Args {
     /// Stop after so many steps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    /// At most so many training pictures: the first of the set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    train_images: Option<u32>,
+    /// At most so many test pictures: the first of the set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    test_images: Option<u32>,
     /// Folder for result.json, metrics.jsonl, best.safetensors, last.safetensors and the curves [default: out/MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on with the unfinished run whose state lies in --out: all else is as it was begun
+    #[arg(long)]
+    #[serde(skip)]
+    resume: bool,
+    /// Go on even where the program's version or the adapter is another than that of the state; the rest of the run may
+    /// then be rounded otherwise
+    #[arg(long, requires = "resume")]
+    #[serde(skip)]
+    elsewhere: bool,
+    /// Begin anew although --out holds the state of an unfinished run with the same settings
+    #[arg(long, conflicts_with = "resume")]
+    #[serde(skip)]
+    fresh: bool,
+    /// Keep the run's state once in so many steps, not only at each epoch's end and at Ctrl-C
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(skip)]
+    save_every: Option<u64>,
+    /// Stop at the first operation that writes a number that is not finite, and say which it is (slow)
+    #[arg(long, value_name = "WHAT")]
+    #[serde(skip)]
+    check: Option<Check>,
+    /// Refuse to begin if the run would take more GPU memory than so many MiB
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    #[serde(skip)]
+    memory_limit: Option<u64>,
     /// Print result.json instead of a line an epoch
     #[arg(long)]
     #[serde(skip)]
@@ -194,6 +234,14 @@ impl Watch for Display {
         }
         self.withstood = now;
     }
+
+    fn resumed(&mut self, epochs: &[Epoch]) {
+        self.withstood = epochs.last().and_then(|epoch| epoch.robustness.pgd_train_accuracy);
+    }
+
+    fn interrupted(&mut self) -> bool {
+        interrupt::is_wanted()
+    }
 }
 
 /// Accuracies under attack, where there are any.
@@ -244,19 +292,53 @@ impl Args {
     }
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), LabError> {
     let plan = models::architecture(&args.model)?;
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
+    let (fresh, resume) = (args.fresh, args.resume);
+    let (args, state) = if resume { resumed(args, given, &out)? } else { (args, None) };
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
     }
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
-    let set = data::open(&args.data)?;
-    let gpu = super::open_gpu(adapter, args.json)?;
+    let limit = |count: Option<u32>| count.map_or(usize::MAX, |count| count as usize);
+    let set = data::open(&args.data)?.truncated(limit(args.train_images), limit(args.test_images));
     let settings = args.settings(set.train.count());
-    let json = serde_json::to_value(args).map_err(|error| LabError::Usage(error.to_string()))?;
+    settings.check()?;
+    let _lock = FolderLock::take(&out)?;
+    let gpu = super::open_gpu(adapter, args.json)?;
+    let mut command = super::command_line();
+    let mut json = serde_json::to_value(&args).map_err(|error| LabError::Usage(error.to_string()))?;
+    if let Some(state) = &state {
+        let differences = state.mismatch(&gpu, &settings, &set, args.elsewhere)?;
+        if !differences.is_empty() {
+            return Err(state.refused(&differences));
+        }
+        let (begun, arguments) = state.command();
+        (command, json) = (begun.to_vec(), arguments.clone());
+        say_where_it_goes_on(&args, state, &out);
+    } else if !fresh {
+        refuse_to_lose(&gpu, &settings, &set, &out)?;
+    }
     let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json, withstood: None };
-    let command = super::command_line();
-    let outcome = train::train(&gpu, &settings, &set, &out, (&command, json), &mut display)?;
+    let care = Care {
+        from: state,
+        every: args.save_every,
+        check: args.check.is_some(),
+        memory_limit: args.memory_limit.map(|limit| limit << 20),
+    };
+    interrupt::listen();
+    interrupt::heed(true);
+    let outcome = train::train_kept(&gpu, &settings, &set, &out, (&command, json), care, &mut display);
+    interrupt::heed(false);
+    display.bar.finish_and_clear();
+    let outcome = match outcome {
+        Err(LabError::Interrupted { step, folder }) => {
+            let place = folder.display();
+            output::complain(&format!("go on with: shadegrad train --resume --out {place}"));
+            return Err(LabError::Interrupted { step, folder });
+        }
+        outcome => outcome?,
+    };
     if args.json {
         return output::json(&outcome);
     }

@@ -58,6 +58,13 @@ pub struct DataSet {
     pub test: Images,
 }
 
+impl DataSet {
+    /// Keeps at most the first `train` and `test` pictures.
+    pub fn truncated(self, train: usize, test: usize) -> Self {
+        Self { train: self.train.truncated(train), test: self.test.truncated(test), ..self }
+    }
+}
+
 /// What can be wrong with data.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {

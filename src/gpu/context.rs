@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::adapter::{self, AdapterSummary};
+use super::check::Checker;
 use super::kernel::{Cache, UNIFORM_BYTES};
 use super::pool::Pool;
-use super::profile::{Profiler, Sample, Work};
+use super::profile::Work;
 use super::stream::Stream;
 use super::{Const, GpuError, Grid, Kernel, MemoryStats, Result, Shape, Span, Tensor, Words};
 
@@ -29,25 +30,29 @@ const WANTED: wgpu::Features =
 
 /// A device with its memory pool, kernels and command stream. Clones are the same device.
 #[derive(Clone)]
-pub struct Gpu(Rc<Inner>);
+pub struct Gpu(pub(super) Rc<Inner>);
 
-struct Inner {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    summary: AdapterSummary,
-    limits: wgpu::Limits,
-    subgroup_size: Option<u32>,
-    forced: RefCell<BTreeMap<&'static str, String>>,
-    pool: Pool,
-    cache: RefCell<Cache>,
-    stream: RefCell<Stream>,
-    poison: Cell<bool>,
-    work: Cell<Work>,
-    fault: Arc<Mutex<Option<Fault>>>,
+pub(super) struct Inner {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) summary: AdapterSummary,
+    pub(super) limits: wgpu::Limits,
+    pub(super) subgroup_size: Option<u32>,
+    pub(super) forced: RefCell<BTreeMap<&'static str, String>>,
+    pub(super) pool: Pool,
+    pub(super) cache: RefCell<Cache>,
+    pub(super) stream: RefCell<Stream>,
+    pub(super) poison: Cell<bool>,
+    pub(super) work: Cell<Work>,
+    pub(super) fault: Arc<Mutex<Option<Fault>>>,
+    /// Present while every written array is checked.
+    pub(super) checker: Cell<Option<Checker>>,
+    /// Memory is counted, and nothing else happens.
+    pub(super) rehearses: bool,
 }
 
 /// An error that wgpu reported to a callback rather than to a caller.
-enum Fault {
+pub(super) enum Fault {
     Lost(String),
     Other(String),
 }
@@ -103,6 +108,8 @@ impl Gpu {
             poison: Cell::new(options.poison),
             work: Cell::default(),
             fault,
+            checker: Cell::new(None),
+            rehearses: false,
         })))
     }
 
@@ -249,6 +256,9 @@ impl Gpu {
     }
 
     fn upload(&self, span: &Span, bytes: &[u8]) -> Result<()> {
+        if self.0.rehearses {
+            return Ok(());
+        }
         // A queue write overtakes commands that are collected but not yet submitted, and one of those
         // may still use this memory under its former owner.
         self.flush()?;
@@ -273,47 +283,25 @@ impl Gpu {
         if grid.0.iter().any(|&groups| groups == 0 || groups > Grid::LIMIT) {
             return Err(GpuError::operand(kernel.name, format!("a grid of {:?} workgroups is not possible", grid.0)));
         }
+        if self.0.rehearses {
+            return Ok(());
+        }
         if self.0.stream.borrow().is_full() {
             self.flush()?;
         }
-        let mut cache = self.0.cache.borrow_mut();
-        let pipeline = cache.pipeline(&self.0.device, kernel, consts)?;
-        let mut work = self.0.work.take();
-        if work == Work::default() {
-            // Most kernels meet every byte that they bind once.
-            work.bytes = spans.iter().map(|span| span.bytes).sum();
+        {
+            let mut cache = self.0.cache.borrow_mut();
+            let pipeline = cache.pipeline(&self.0.device, kernel, consts)?;
+            let mut work = self.0.work.take();
+            if work == Work::default() {
+                // Most kernels meet every byte that they bind once.
+                work.bytes = spans.iter().map(|span| span.bytes).sum();
+            }
+            let mut stream = self.0.stream.borrow_mut();
+            let bind_group = cache.bind_group(&self.0.device, &pipeline, &stream.uniforms, spans);
+            stream.dispatch(kernel.name, work, pipeline, bind_group, params, grid);
         }
-        let mut stream = self.0.stream.borrow_mut();
-        let bind_group = cache.bind_group(&self.0.device, &pipeline, &stream.uniforms, spans);
-        stream.dispatch(kernel.name, work, pipeline, bind_group, params, grid);
-        Ok(())
-    }
-
-    /// Says what the next dispatch has to do, for profiles and benchmarks. Without it a dispatch counts as no
-    /// arithmetic and all bytes that it binds.
-    pub fn next_work(&self, flops: usize, bytes: usize) {
-        self.0.work.set(Work { flops: flops as u64, bytes: bytes as u64 });
-    }
-
-    /// Whether the device can say when a dispatch began and ended.
-    pub fn has_timestamps(&self) -> bool {
-        self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
-    }
-
-    /// Times every dispatch from now on until [`Gpu::take_profile`].
-    pub fn start_profile(&self) -> Result<()> {
-        if !self.has_timestamps() {
-            return Err(GpuError::NoTimestamps { adapter: self.0.summary.name.clone() });
-        }
-        self.wait()?;
-        self.0.stream.borrow_mut().profiler = Some(Profiler::new(&self.0.device, &self.0.queue));
-        Ok(())
-    }
-
-    /// Ends the profile; its dispatches in the order in which they ran.
-    pub fn take_profile(&self) -> Result<Vec<Sample>> {
-        self.wait()?;
-        Ok(self.0.stream.borrow_mut().profiler.take().map(|profiler| profiler.samples).unwrap_or_default())
+        self.check_written(kernel, spans)
     }
 
     /// Copies all elements of `from` over those of `to`.
@@ -321,12 +309,7 @@ impl Gpu {
         if from.count() != to.count() {
             return Err(GpuError::operand("copy", format!("{} does not fit {}", from.shape(), to.shape())));
         }
-        let (from, to) = (from.span(), to.span());
-        self.0.stream.borrow_mut().copy(
-            (&from.storage.buffer, from.offset),
-            (&to.storage.buffer, to.offset),
-            from.bytes,
-        );
+        self.copy_span(from.span(), to.span(), to.span().offset);
         Ok(())
     }
 
@@ -335,10 +318,18 @@ impl Gpu {
         let all = self.empty_words(words.count() * times)?;
         let (from, to) = (words.span(), all.span());
         for start in (0..times as u64).map(|time| to.offset + time * from.bytes) {
-            let target = (&to.storage.buffer, start);
-            self.0.stream.borrow_mut().copy((&from.storage.buffer, from.offset), target, from.bytes);
+            self.copy_span(from, to, start);
         }
         Ok(all)
+    }
+
+    /// Copies all of `from` to `start` in the buffer of `to`.
+    fn copy_span(&self, from: &Span, to: &Span, start: u64) {
+        if self.0.rehearses {
+            return;
+        }
+        let (source, target) = ((&from.storage.buffer, from.offset), (&to.storage.buffer, start));
+        self.0.stream.borrow_mut().copy(source, target, from.bytes);
     }
 
     /// Sends collected work to the device without waiting for it.
@@ -375,7 +366,10 @@ impl Gpu {
         Ok(bytemuck::pod_collect_to_vec(&self.download(words.span())?))
     }
 
-    fn download(&self, span: &Span) -> Result<Vec<u8>> {
+    pub(super) fn download(&self, span: &Span) -> Result<Vec<u8>> {
+        if self.0.rehearses {
+            return Ok(vec![0; span.bytes as usize]);
+        }
         let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: span.bytes,

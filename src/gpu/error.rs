@@ -48,6 +48,13 @@ pub enum GpuError {
     #[error("the GPU reported an error: {reason}")]
     Device { reason: String },
 
+    /// Found by [`super::Gpu::check_finite`].
+    #[error(
+        "operation '{kernel}' in step {step} is the first to write numbers that are not finite ({numbers} of them); its \
+         arrays in order: {arrays}"
+    )]
+    NotFinite { kernel: &'static str, step: u64, numbers: u64, arrays: String },
+
     /// A profile was asked for where the device cannot time its work.
     #[error(
         "adapter '{adapter}' has no timestamp queries, so it cannot say where its time goes: use another --adapter"

@@ -6,11 +6,13 @@
 //! is read or the stream is long enough, and nothing above this floor touches wgpu.
 
 mod adapter;
+mod check;
 mod context;
 mod error;
 mod kernel;
 mod pool;
 mod profile;
+mod rehearsal;
 mod stream;
 mod tensor;
 mod unroll;

@@ -1,6 +1,7 @@
 //! Where the device's time goes: a beginning and an end for each dispatch, from timestamp queries.
 
 use super::stream::MAX_DISPATCHES;
+use super::{Gpu, GpuError, Result};
 
 /// What a dispatch has to do at the least: floating-point operations (a multiply-add counts two) and bytes that
 /// must be read or written once.
@@ -24,6 +25,35 @@ impl Sample {
     /// How long it took, in nanoseconds.
     pub fn nanoseconds(&self) -> f64 {
         self.end - self.begin
+    }
+}
+
+impl Gpu {
+    /// Says what the next dispatch has to do, for profiles and benchmarks. Without it a dispatch counts as no
+    /// arithmetic and all bytes that it binds.
+    pub fn next_work(&self, flops: usize, bytes: usize) {
+        self.0.work.set(Work { flops: flops as u64, bytes: bytes as u64 });
+    }
+
+    /// Whether the device can say when a dispatch began and ended.
+    pub fn has_timestamps(&self) -> bool {
+        self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Times every dispatch from now on until [`Gpu::take_profile`].
+    pub fn start_profile(&self) -> Result<()> {
+        if !self.has_timestamps() {
+            return Err(GpuError::NoTimestamps { adapter: self.0.summary.name.clone() });
+        }
+        self.wait()?;
+        self.0.stream.borrow_mut().profiler = Some(Profiler::new(&self.0.device, &self.0.queue));
+        Ok(())
+    }
+
+    /// Ends the profile; its dispatches in the order in which they ran.
+    pub fn take_profile(&self) -> Result<Vec<Sample>> {
+        self.wait()?;
+        Ok(self.0.stream.borrow_mut().profiler.take().map(|profiler| profiler.samples).unwrap_or_default())
     }
 }
 
@@ -91,7 +121,7 @@ impl Profiler {
         device: &wgpu::Device,
         _queue: &wgpu::Queue,
         index: wgpu::SubmissionIndex,
-    ) -> Result<(), wgpu::PollError> {
+    ) -> std::result::Result<(), wgpu::PollError> {
         let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
         if self.names.is_empty() {
             device.poll(wait)?;

@@ -72,6 +72,8 @@ pub struct Span {
     pub(super) storage: Rc<Storage>,
     pub(super) offset: u64,
     pub(super) bytes: u64,
+    /// `f32`, not `u32`.
+    pub(super) is_float: bool,
 }
 
 /// A contiguous `f32` array on the device. Clones share the memory; the buffer goes back to the pool
@@ -84,7 +86,7 @@ pub struct Tensor {
 
 impl Tensor {
     pub(super) fn new(storage: Rc<Storage>, shape: Shape) -> Self {
-        Self { span: Span { storage, offset: 0, bytes: 4 * shape.count() as u64 }, shape }
+        Self { span: Span { storage, offset: 0, bytes: 4 * shape.count() as u64, is_float: true }, shape }
     }
 
     /// The shape.
@@ -128,6 +130,7 @@ impl Tensor {
             storage: self.span.storage.clone(),
             offset: self.span.offset + 4 * start as u64,
             bytes: 4 * shape.count() as u64,
+            is_float: true,
         };
         Ok(Self { span, shape })
     }
@@ -147,7 +150,7 @@ pub struct Words {
 
 impl Words {
     pub(super) fn new(storage: Rc<Storage>, count: usize) -> Self {
-        Self { span: Span { storage, offset: 0, bytes: 4 * count as u64 }, count }
+        Self { span: Span { storage, offset: 0, bytes: 4 * count as u64, is_float: false }, count }
     }
 
     /// How many words there are.

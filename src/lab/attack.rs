@@ -5,7 +5,7 @@ mod picture;
 mod single;
 mod victims;
 
-use crate::attack::{self, Attacker, Batch, Convention, Method, Pgd, Target};
+use crate::attack::{Attacker, Batch, Convention, Method, Pgd, Target};
 use crate::data::Images;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::Network;
@@ -117,8 +117,8 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     /// What the model makes of the attacked pictures.
-    pub(super) fn after(&self, gpu: &Gpu, network: &Network, moved: &Tensor) -> Result<Vec<usize>, LabError> {
-        Ok(predictions(&attack::logits(gpu, network, moved)?, self.batch.classes()))
+    pub(super) fn after(&self, moved: &Tensor) -> Result<Vec<usize>, LabError> {
+        Ok(predictions(&self.batch.logits_of(moved)?, self.batch.classes()))
     }
 }
 
@@ -153,7 +153,7 @@ pub(super) fn accuracy_under(
     each_batch(gpu, &attacker, images, data, limit, |place| {
         let moved = place.batch.attack(method, Target::Untargeted, eps)?;
         let wanted = place.batch.wanted(Target::Untargeted)?;
-        tally.add(place.labels, &wanted, [&place.predicted, &place.after(gpu, network, &moved)?]);
+        tally.add(place.labels, &wanted, [&place.predicted, &place.after(&moved)?]);
         Ok(())
     })?;
     attacker.finish()?;
@@ -213,7 +213,7 @@ pub fn attacks(
             let gradient = place.batch.gradient(&aim)?;
             for (&eps, tally) in plan.eps.iter().zip(tallies) {
                 let moved = place.batch.fgsm(&aim, &gradient, eps)?;
-                tally.add(place.labels, &wanted, [&place.predicted, &place.after(gpu, network, &moved)?]);
+                tally.add(place.labels, &wanted, [&place.predicted, &place.after(&moved)?]);
                 report(place.labels.len());
             }
         }
@@ -224,16 +224,16 @@ pub fn attacks(
             let (wanted, aim) = (place.batch.wanted(Target::Untargeted)?, place.batch.aim(Target::Untargeted)?);
             for (&eps, tally) in plan.eps.iter().zip(&mut by_pgd) {
                 let moved = place.batch.pgd(&aim, eps, pgd)?;
-                tally.add(place.labels, &wanted, [&place.predicted, &place.after(gpu, network, &moved)?]);
+                tally.add(place.labels, &wanted, [&place.predicted, &place.after(&moved)?]);
                 report(place.labels.len() * pgd.steps as usize);
             }
             Ok(())
         })?;
     }
     let shown = (Method::Fgsm, plan.shown_eps, classes);
-    let targets = table(gpu, network, &attacker, (images, &data, plan.table_images), shown, &mut report)?;
+    let targets = table(gpu, &attacker, (images, &data, plan.table_images), shown, &mut report)?;
     let chosen: Vec<usize> = first_correct.into_iter().flatten().take(plan.victims).collect();
-    let victims = victims::victims(gpu, network, &attacker, images, &chosen, plan)?;
+    let victims = victims::victims(gpu, &attacker, images, &chosen, plan)?;
     attacker.finish()?;
 
     let by_eps = plan.eps.iter().enumerate().map(|(at, &eps)| ByEps {
@@ -259,7 +259,6 @@ pub fn attacks(
 /// pictures of that label that become the target. Nothing on the diagonal, nor in the row of a label that has none.
 fn table(
     gpu: &Gpu,
-    network: &Network,
     attacker: &Attacker<'_>,
     (images, data, limit): (&Images, &Resident, usize),
     (method, eps, classes): (Method, f64, usize),
@@ -270,7 +269,7 @@ fn table(
     each_batch(gpu, attacker, images, data, limit, |place| {
         for (target, column) in columns.iter_mut().enumerate() {
             let moved = place.batch.attack(method, Target::Class(target), eps)?;
-            let after = place.after(gpu, network, &moved)?;
+            let after = place.after(&moved)?;
             for ((&label, &before), &after) in place.labels.iter().zip(&place.predicted).zip(&after) {
                 let label = usize::from(label);
                 if before == label

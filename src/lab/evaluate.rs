@@ -1,6 +1,6 @@
 //! A network over a whole set of pictures.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::autograd::Tape;
 use crate::data::{DIMS, Images};
@@ -79,7 +79,7 @@ pub fn outputs(gpu: &Gpu, network: &Network, data: &Resident, mut seen: impl FnM
 }
 
 /// How well a network does on a labelled set. A classifier has accuracy and loss, an autoencoder its error.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Quality {
     /// Share of pictures whose largest logit is the label's (the first of equals).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,8 @@ pub mod run;
 pub mod train;
 pub mod workload;
 
+use std::path::PathBuf;
+
 use crate::attack::AttackError;
 use crate::data::DataError;
 use crate::files::FileError;
@@ -41,8 +43,15 @@ pub enum LabError {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Plot(#[from] plots::PlotError),
-    #[error("the loss is not finite at step {step}: broken weights are not saved; try a smaller --lr")]
+    #[error(
+        "the loss is not finite at step {step}: broken weights are not saved, and the last good ones are kept; try a \
+         smaller --lr, or --check finite to see which operation is the first to go wrong"
+    )]
     Diverged { step: u64 },
+    #[error("stopped after step {step}, as asked; the state is kept in {}", .folder.display())]
+    Interrupted { step: u64, folder: PathBuf },
+    #[error("{} cannot be resumed from: {problem}", .path.display())]
+    State { path: PathBuf, problem: String },
     /// A template and what it is filled with do not fit: a mistake in the program, or a picture of a wrong size.
     #[error("cannot make the report: {0}")]
     Report(#[from] report::TemplateError),

@@ -1,8 +1,11 @@
 //! The training loop.
 
 mod adversary;
+mod lesson;
+mod memory;
 mod meter;
 mod record;
+mod state;
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,28 +17,59 @@ use crate::data::DataSet;
 use crate::files;
 use crate::gpu::Gpu;
 use crate::models;
-use crate::nn::{CheckpointError, Mode, Network, Optimizer, Task};
-use crate::ops::gather::{self, Augment};
+use crate::nn::{CheckpointError, Network, Optimizer};
 use crate::random::{Purpose, Stream};
 
 use super::LabError;
-use super::evaluate::{self, Quality, Resident};
+use super::evaluate::{self, Resident};
 use adversary::Adversary;
+use lesson::{Lesson, Pictures};
 use meter::LossMeter;
+use state::Keeper;
 
+pub use memory::{Need, need};
 pub use record::{Adversarial, Epoch, Outcome, Robustness, Settings, Watch};
+pub use state::{Position, State, differences};
 
 /// Losses are read back once in so many steps: often enough for a progress bar, seldom enough not to
 /// hold the device up. A fixed number, so that the sums are the same in every run.
 const WINDOW: usize = 25;
 
-/// Trains a model and leaves `result.json`, `metrics.jsonl`, `best.safetensors` and `last.safetensors` in `out`.
+/// How a run is looked after, and what it goes on from.
+#[derive(Debug, Default)]
+pub struct Care {
+    /// The state of an unfinished run with the same settings over the same data; the caller has made sure of that
+    /// ([`State::mismatch`]).
+    pub from: Option<State>,
+    /// Keep the state once in so many steps, too, not only at each epoch's end and when the run is left.
+    pub every: Option<u64>,
+    /// Look for the first operation that writes a number that is not finite. The results are the same, the time is not.
+    pub check: bool,
+    /// Bytes of GPU memory that the run may take.
+    pub memory_limit: Option<u64>,
+}
+
+/// Trains a model from the beginning and leaves `result.json`, `metrics.jsonl`, `best.safetensors` and
+/// `last.safetensors` in `out`; `notes` are the command line and the settings as it was understood.
 pub fn train(
     gpu: &Gpu,
     settings: &Settings,
     data: &DataSet,
     out: &Path,
     notes: (&[String], serde_json::Value),
+    watch: &mut dyn Watch,
+) -> Result<Outcome, LabError> {
+    train_kept(gpu, settings, data, out, notes, Care::default(), watch)
+}
+
+/// The same from where an earlier run was left. Until a run is finished, its state lies beside its files.
+pub fn train_kept(
+    gpu: &Gpu,
+    settings: &Settings,
+    data: &DataSet,
+    out: &Path,
+    notes: (&[String], serde_json::Value),
+    care: Care,
     watch: &mut dyn Watch,
 ) -> Result<Outcome, LabError> {
     if settings.batch == 0 || data.train.count() == 0 || data.test.count() == 0 {
@@ -46,73 +80,82 @@ pub fn train(
     let architecture = models::architecture(&settings.model)?;
     let mut adversary =
         settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
+    let need = memory::plan(gpu, settings, data, care.memory_limit)?;
     files::prepare_folder(out)?;
+    let identity = state::identity(gpu, settings, data)?;
+    let keeper = Keeper { folder: out, identity, command: notes.0, arguments: notes.1.clone() };
     let started = Instant::now();
     let network = Network::new(gpu, architecture, settings.seed)?;
     let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let per_epoch = train.count().div_ceil(settings.batch);
     let total_steps = (u64::from(settings.epochs) * per_epoch as u64).min(settings.steps.unwrap_or(u64::MAX));
-    let tape = Tape::new(gpu);
-    let mut step = 0u64;
-    let mut lines = String::new();
-    let mut epochs: Vec<Epoch> = Vec::new();
-    let mut best: Option<(u32, Quality)> = None;
+    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: Tape::new(gpu) };
+    let mut meter = LossMeter::new(gpu)?;
+    let mut at = Position::default();
+    if let Some(state) = &care.from {
+        at = state.restore(gpu, &network, &mut optimizer, &mut meter)?;
+        if let Some(adversary) = &mut adversary {
+            adversary.continue_from(at.withstood);
+        }
+        write_metrics(out, &at.epochs)?;
+        watch.resumed(&at.epochs);
+    }
+    let spent = at.spent;
 
-    for epoch in 1..=settings.epochs {
-        if step >= total_steps {
+    while (at.epochs.len() as u32) < settings.epochs && !is_waiting_in_vain(settings, &at) {
+        // The epoch's steps were all done when the run was left in the evaluation after them.
+        let (epoch, first_step) = (at.epochs.len() as u32 + 1, at.step - at.index as u64);
+        if first_step >= total_steps {
             break;
         }
-        let steps = per_epoch.min((total_steps - step) as usize);
+        let steps = per_epoch.min((total_steps - first_step) as usize);
         watch.begin(epoch, steps);
         let order = Stream::new(settings.seed, Purpose::Shuffle, epoch).permutation(train.count() as u32);
         let order = gpu.words(&order)?;
-        let augmented = settings.flip || settings.shift > 0;
-        let augment =
-            augmented.then_some(Augment { flip: settings.flip, shift: settings.shift, seed: settings.seed, epoch });
-        let mut meter = LossMeter::new(gpu)?;
-        let begun = Instant::now();
-        let mut rate = settings.rate;
-        for index in 0..steps {
+        let (begun, before) = (Instant::now(), at.seconds);
+        let clock = || before + begun.elapsed().as_secs_f64();
+        for index in at.index..steps {
             let first = index * settings.batch;
             let count = settings.batch.min(train.count() - first);
-            rate = settings.schedule.rate(settings.rate, step, total_steps);
-            let (x, labels) = gather::batch(gpu, &train.set, &order, first, count, augment)?;
-            let (x, labels) = match &mut adversary {
-                Some(adversary) => adversary.pictures(gpu, &network, x, labels)?,
-                None => (x, labels),
-            };
-            let (bound, x) = (network.bind(&tape)?, tape.leaf(&x));
-            let mode = Mode::Training { seed: settings.seed, step: step as u32 };
-            let output = network.forward(&tape, &bound, x, mode)?;
-            let loss = match (network.architecture().task, &mut adversary) {
-                (Task::Classify, Some(adversary)) => {
-                    adversary.loss(&tape, output, &labels, count, settings.smoothing)?
-                }
-                (Task::Classify, None) => tape.cross_entropy_mean(output, &labels, settings.smoothing)?,
-                (Task::Reconstruct, _) => tape.mse_mean(output, network.target(&tape, x)?)?,
-            };
-            meter.add(gpu, &tape.value(loss)?, count)?;
-            tape.backward(loss, bound.leaves())?;
-            tape.reset();
-            optimizer.step(gpu, network.parameters(), rate)?;
-            step += 1;
-            if (index + 1) % WINDOW == 0 || index + 1 == steps {
+            let rate = settings.schedule.rate(settings.rate, at.step, total_steps);
+            if care.check {
+                gpu.check_finite(at.step + 1)?;
+            }
+            let pictures = Pictures { order: &order, first, count, epoch };
+            lesson.step(&pictures, (at.step, rate), &mut adversary, (&mut meter, &mut optimizer))?;
+            at.step += 1;
+            at.index = index + 1;
+            if at.index.is_multiple_of(WINDOW) || at.index == steps {
                 let mean = meter.read(gpu)?;
                 if !mean.is_finite() {
-                    return Err(LabError::Diverged { step });
+                    return Err(LabError::Diverged { step: at.step });
                 }
-                watch.step(index + 1, mean, meter.images as f64 / begun.elapsed().as_secs_f64());
+                watch.step(at.index, mean, meter.images as f64 / clock());
+            }
+            let stop = watch.interrupted();
+            if stop || care.every.is_some_and(|every| at.step.is_multiple_of(every)) {
+                (at.seconds, at.spent) = (clock(), spent + started.elapsed().as_secs_f64());
+                keeper.keep(gpu, (&network, &optimizer, &meter), &at)?;
+            }
+            if stop {
+                return Err(interrupted(&at, out));
             }
         }
-        let seconds = begun.elapsed().as_secs_f64();
+        at.seconds = clock();
         let quality = evaluate::quality(gpu, &network, &test, |_| {})?;
         // The last step's loss was measured before its weights moved.
         if !quality.is_finite() {
-            return Err(LabError::Diverged { step });
+            return Err(LabError::Diverged { step: at.step });
         }
         let robustness = match &mut adversary {
             Some(adversary) => {
+                // This may take minutes and changes nothing, so it can be left and done again.
+                if watch.interrupted() {
+                    at.spent = spent + started.elapsed().as_secs_f64();
+                    keeper.keep(gpu, (&network, &optimizer, &meter), &at)?;
+                    return Err(interrupted(&at, out));
+                }
                 adversary.measure(gpu, &network, [(&data.train, &train), (&data.test, &test)], settings.batch)?
             }
             None => Robustness::default(),
@@ -120,12 +163,12 @@ pub fn train(
         let memory = gpu.memory();
         let line = Epoch {
             epoch,
-            steps: step,
+            steps: at.step,
             train_loss: meter.total / meter.images as f64,
             quality,
-            learning_rate: rate,
-            images_per_second: meter.images as f64 / seconds,
-            seconds,
+            learning_rate: settings.schedule.rate(settings.rate, at.step - 1, total_steps),
+            images_per_second: meter.images as f64 / at.seconds,
+            seconds: at.seconds,
             gpu_bytes: memory.live + memory.pooled,
             robustness,
             measured: watch.measure(gpu, &network, epoch)?,
@@ -133,29 +176,35 @@ pub fn train(
         let notes = [("epoch", epoch.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
         // A maximum may pass over NaN, so a good loss does not prove good weights.
         let save = |name: &str| match network.save(gpu, &out.join(name), &notes) {
-            Err(CheckpointError::NotFinite { .. }) => Err(LabError::Diverged { step }),
+            Err(CheckpointError::NotFinite { .. }) => Err(LabError::Diverged { step: at.step }),
             outcome => Ok(outcome?),
         };
         save("last.safetensors")?;
-        if best.is_none_or(|(_, before)| quality.rank() > before.rank()) {
-            best = Some((epoch, quality));
+        if at.best.is_none_or(|(_, before)| quality.rank() > before.rank()) {
             save("best.safetensors")?;
+            at.best = Some((epoch, quality));
         }
-        lines.push_str(&json_line(&line)?);
-        files::write(&out.join("metrics.jsonl"), lines.as_bytes())?;
-        watch.end(&line);
-        epochs.push(line);
-        let waited = best.map_or(0, |(at, _)| epoch - at);
-        if settings.early_stop.is_some_and(|patience| waited >= patience) {
-            break;
+        at.epochs.push(line);
+        write_metrics(out, &at.epochs)?;
+        // The state comes last: what it says was done is done.
+        meter.restart();
+        (at.index, at.seconds) = (0, 0.0);
+        at.withstood = adversary.as_ref().and_then(Adversary::withstood);
+        at.spent = spent + started.elapsed().as_secs_f64();
+        keeper.keep(gpu, (&network, &optimizer, &meter), &at)?;
+        if let Some(line) = at.epochs.last() {
+            watch.end(line);
+        }
+        if watch.interrupted() {
+            return Err(interrupted(&at, out));
         }
     }
 
-    let (Some(last), Some((best_epoch, best))) = (epochs.last(), best) else {
+    let (Some(last), Some((best_epoch, best))) = (at.epochs.last(), at.best) else {
         return Err(LabError::Usage("nothing to train: --epochs and --steps must be at least 1".to_owned()));
     };
-    let trained: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
-    let images: f64 = epochs.iter().map(|epoch| epoch.images_per_second * epoch.seconds).sum();
+    let trained: f64 = at.epochs.iter().map(|epoch| epoch.seconds).sum();
+    let images: f64 = at.epochs.iter().map(|epoch| epoch.images_per_second * epoch.seconds).sum();
     let memory = gpu.memory();
     let outcome = Outcome {
         command: notes.0.to_vec(),
@@ -169,7 +218,7 @@ pub fn train(
         seed: settings.seed,
         adapter: gpu.adapter().clone(),
         epochs: last.epoch,
-        steps: step,
+        steps: at.step,
         train_loss: last.train_loss,
         quality: last.quality,
         best_epoch,
@@ -177,12 +226,29 @@ pub fn train(
         robustness: last.robustness,
         images_per_second: images / trained,
         peak_gpu_bytes: memory.peak,
+        planned_gpu_bytes: need.bytes,
         memory,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: spent + started.elapsed().as_secs_f64(),
     };
+    draw_curves(&out.join("training"), &format!("{} on {}", settings.model, data.name), &at.epochs)?;
     write_json(&out.join("result.json"), &outcome)?;
-    draw_curves(&out.join("training"), &format!("{} on {}", settings.model, data.name), &epochs)?;
+    keeper.forget()?;
     Ok(outcome)
+}
+
+/// Whether so many epochs have brought nothing better that the run is to end.
+fn is_waiting_in_vain(settings: &Settings, at: &Position) -> bool {
+    let waited = at.epochs.len() as u32 - at.best.map_or(0, |(epoch, _)| epoch);
+    at.best.is_some() && settings.early_stop.is_some_and(|patience| waited >= patience)
+}
+
+fn interrupted(at: &Position, out: &Path) -> LabError {
+    LabError::Interrupted { step: at.step, folder: out.to_owned() }
+}
+
+fn write_metrics(out: &Path, epochs: &[Epoch]) -> Result<(), LabError> {
+    let lines = epochs.iter().map(json_line).collect::<Result<String, _>>()?;
+    Ok(files::write(&out.join("metrics.jsonl"), lines.as_bytes())?)
 }
 
 /// Losses and accuracies over the epochs.

@@ -1,12 +1,15 @@
 //! An optimiser with its moments, over a network's flat parameters.
 
+use serde::Serialize;
+
 use crate::gpu::{Gpu, Result, Tensor};
 use crate::ops::optimizer::{self, Adam, Sgd};
 
 use super::parameters::Parameters;
 
 /// Which rule.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
     Sgd(Sgd),
     Adam(Adam),
@@ -28,6 +31,19 @@ impl Optimizer {
         // SGD has one moment; the second place then holds the same tensor and is not used.
         let second = if matches!(kind, OptimizerKind::Adam(_)) { gpu.zeros(shape)? } else { first.clone() };
         Ok(Self { kind, moments: [first, second], step: 0 })
+    }
+
+    /// What the rule remembers from step to step.
+    pub fn moments(&self) -> &[Tensor] {
+        match self.kind {
+            OptimizerKind::Sgd(_) => &self.moments[..1],
+            OptimizerKind::Adam(_) => &self.moments,
+        }
+    }
+
+    /// Goes on as after `step` steps; the moments are the caller's to write.
+    pub fn continue_from(&mut self, step: u64) {
+        self.step = step;
     }
 
     /// Moves the parameters by their gradients with learning rate `rate`: one dispatch.

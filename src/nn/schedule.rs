@@ -1,7 +1,10 @@
 //! Learning rates over a run.
 
+use serde::Serialize;
+
 /// How the learning rate changes. Progress is counted in steps.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// Always the same.
     Constant,

@@ -109,7 +109,7 @@ fn direct(
         return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
     }
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
-    let row_block = tiles::positions(gpu, variant, grid_w);
+    let row_block = tiles::positions(gpu, variant, grid_w, out_c);
     let channel_block = tiles::channels(variant, out_c, walk.taps, row_block);
     let lanes = tiles::lanes(gpu, variant);
     let consts: [Const; 12] = [
@@ -267,7 +267,7 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     if variant == ConvVariant::Naive {
         return naive::backward_weights(gpu, x, dy, window, dw);
     }
-    let (lanes, row_block) = (tiles::lanes(gpu, variant), tiles::positions(gpu, variant, out_w));
+    let (lanes, row_block) = (tiles::lanes(gpu, variant), tiles::positions(gpu, variant, out_w, out_c));
     let [channel_block, rows] = tiles::weight_tile(gpu, variant, out_c, in_c * kernel, kernel, row_block);
     let row_groups = (in_c * kernel).div_ceil(lanes as usize * rows);
     let groups = row_groups * out_c.div_ceil(channel_block);

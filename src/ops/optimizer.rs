@@ -1,6 +1,7 @@
 //! SGD, Adam and AdamW, one dispatch over all parameters (`shaders/optimizer.wgsl`).
 
 use bytemuck::NoUninit;
+use serde::Serialize;
 
 use super::{kernel, launch_values, value_kernels};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
@@ -9,7 +10,7 @@ static SGD: [Kernel; 2] = value_kernels!("sgd", "optimizer", "sgd", "wrw");
 static ADAM: [Kernel; 2] = value_kernels!("adam", "optimizer", "adam", "wrww");
 
 /// Stochastic gradient descent, with PyTorch's meaning of each setting.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sgd {
     pub momentum: f64,
     pub nesterov: bool,
@@ -18,7 +19,7 @@ pub struct Sgd {
 }
 
 /// Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019) when the decay is decoupled.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Adam {
     pub beta1: f64,
     pub beta2: f64,

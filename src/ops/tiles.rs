@@ -79,9 +79,11 @@ fn shared(channels: usize, most: usize) -> usize {
     channels.div_ceil(channels.div_ceil(most.max(1)))
 }
 
-/// Positions of a row to one invocation.
-pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize) -> usize {
+/// Positions of a row to one invocation, for a given number of output channels.
+pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, channels: usize) -> usize {
     match (variant, gpu.adapter().is_software()) {
+        // With few channels a read of x serves few products unless it serves many positions.
+        (ConvVariant::Subgroup, _) if channels <= 4 => even(width, 5, 8),
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::attack::{self, Attacker};
 use crate::data::Images;
-use crate::files;
 use crate::gpu::{AdapterSummary, Gpu};
+use crate::lock::FolderLock;
 use crate::nn::Network;
 
 use super::super::LabError;
@@ -63,7 +63,7 @@ pub fn one_picture(
     };
     let begun = std::time::Instant::now();
     let attacker = Attacker::new(gpu, network, settings.convention, settings.seed)?;
-    files::prepare_folder(out)?;
+    let _lock = FolderLock::take(out)?;
     let images = Images { bytes: bytes.to_vec(), labels: vec![label.unwrap_or(0)] };
     let x = Resident::new(gpu, &images)?.pixels(gpu, 0, 1)?;
     let label = match label {
@@ -73,7 +73,7 @@ pub fn one_picture(
     let batch = attacker.batch(&x, &[label], 0)?;
     let mut shown = Vec::new();
     for (&eps, moved) in settings.eps.iter().zip(at_each_eps(&batch, settings)?) {
-        let logits = attack::logits(gpu, network, &moved)?;
+        let logits = batch.logits_of(&moved)?;
         let pixels = settings.convention.in_pixels(eps);
         shown.push((eps, portrait([batch.pixels(), &gpu.read(&moved)?], [batch.logits(), &logits], pixels)));
     }

@@ -5,10 +5,11 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Serialize;
 
-use crate::attack::{self, Attacker, Target};
+use crate::attack::{Attacker, Target};
 use crate::data::{DIMS, Images, SIZE};
 use crate::files;
 use crate::gpu::{AdapterSummary, Gpu};
+use crate::lock::FolderLock;
 use crate::nn::Network;
 
 use super::super::LabError;
@@ -118,7 +119,7 @@ pub fn run(
     if let Some(parent) = save.and_then(Path::parent) {
         files::prepare_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
     }
-    files::prepare_folder(out)?;
+    let _lock = FolderLock::take(out)?;
     let data = Resident::new(gpu, images)?;
     let classes = notes.classes.len();
     let work = images.count() * (settings.eps.len() + if settings.table { classes } else { 0 });
@@ -137,7 +138,7 @@ pub fn run(
         let wanted = place.batch.wanted(settings.target)?;
         let moved = at_each_eps(place.batch, settings)?;
         for (at, (tally, moved)) in tallies.iter_mut().zip(&moved).enumerate() {
-            let logits = attack::logits(gpu, network, moved)?;
+            let logits = place.batch.logits_of(moved)?;
             let count = place.batch.classes();
             let after = predictions(&logits, count);
             tally.add(place.labels, &wanted, [&place.predicted, &after]);
@@ -165,10 +166,8 @@ pub fn run(
         Ok(())
     })?;
     let shown = (settings.method, last_eps, classes);
-    let targets = settings
-        .table
-        .then(|| table(gpu, network, &attacker, (images, &data, usize::MAX), shown, &mut report))
-        .transpose()?;
+    let targets =
+        settings.table.then(|| table(gpu, &attacker, (images, &data, usize::MAX), shown, &mut report)).transpose()?;
     attacker.finish()?;
 
     let targeted = settings.target != Target::Untargeted;

@@ -1,9 +1,8 @@
 //! Single pictures before and after an attack.
 
-use crate::attack::{self, Attacker, Method, Target};
+use crate::attack::{Attacker, Method, Target};
 use crate::data::{Images, SIZE};
 use crate::gpu::Gpu;
-use crate::nn::Network;
 use crate::ood::scores;
 
 use super::super::LabError;
@@ -51,7 +50,6 @@ pub(super) fn portrait(pixels: [&[f32]; 2], logits: [&[f32]; 2], eps: f64) -> Po
 /// FGSM on the chosen pictures of a set at the plan's shown epsilon, untargeted and towards the next class.
 pub(super) fn victims(
     gpu: &Gpu,
-    network: &Network,
     attacker: &Attacker<'_>,
     images: &Images,
     chosen: &[usize],
@@ -72,7 +70,7 @@ pub(super) fn victims(
     for target in [Target::Untargeted, Target::Next] {
         let wanted = batch.wanted(target)?;
         let moved = batch.attack(Method::Fgsm, target, plan.shown_eps)?;
-        let after = attack::logits(gpu, network, &moved)?;
+        let after = batch.logits_of(&moved)?;
         let moved = gpu.read(&moved)?;
         for (number, (&index, wanted)) in chosen.iter().zip(wanted).enumerate() {
             let pixels = [&clean, &moved].map(|all| &all[number * SIZE..(number + 1) * SIZE]);

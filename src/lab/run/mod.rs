@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::attack::Convention;
 use crate::data::{self, DataSet, Images, SIZE};
-use crate::files;
+use crate::files::{self, fingerprint};
 use crate::gpu::Gpu;
 
 use super::LabError;
@@ -25,8 +25,8 @@ use super::train::write_json;
 
 use order::Order;
 pub use plan::{Preset, Recipe};
+use stage::Stages;
 pub use stage::{Planned, Progress};
-use stage::{Stages, fingerprint};
 
 /// The weights that are judged: those after the last epoch, so that no choice by the test set flatters them.
 const WEIGHTS: &str = "last.safetensors";
@@ -49,8 +49,8 @@ fn picture(images: &Images, index: usize) -> Picture {
     Picture(images.bytes[index * SIZE..(index + 1) * SIZE].to_vec())
 }
 
-/// The pictures that a plan uses.
-struct Material {
+/// The pictures that a plan uses. Read before a device is opened: none is needed for data that will not do.
+pub struct Material {
     data: DataSet,
     noise: Images,
     fingerprint: String,
@@ -58,12 +58,12 @@ struct Material {
 }
 
 impl Material {
-    fn new(recipe: &Recipe) -> Result<Self, LabError> {
+    pub fn read(recipe: &Recipe) -> Result<Self, LabError> {
+        recipe.check()?;
         let plan = &recipe.plan;
         let all = data::open(&plan.data)?;
         let whole = [all.train.count() <= plan.max_train, all.test.count() <= plan.max_test];
-        let (train, test) = (all.train.truncated(plan.max_train), all.test.truncated(plan.max_test));
-        let data = DataSet { train, test, ..all };
+        let data = all.truncated(plan.max_train, plan.max_test);
         let names = data.classes.join("\n");
         let sets = [&data.train, &data.test].map(|images| [&images.bytes[..], &images.labels[..]]);
         let fingerprint = fingerprint(sets.into_iter().flatten().chain([names.as_bytes()]));
@@ -75,17 +75,16 @@ impl Material {
 pub fn run(
     gpu: &Gpu,
     recipe: &Recipe,
-    out: &Path,
-    fresh: bool,
+    material: &Material,
+    (out, fresh): (&Path, bool),
     command: &[String],
     progress: &mut dyn Progress,
 ) -> Result<LabResult, LabError> {
-    recipe.check()?;
-    let Material { data, noise, fingerprint, whole } = Material::new(recipe)?;
+    let Material { data, noise, fingerprint, whole } = material;
     let mut recipe = recipe.clone();
     recipe.plan.data_name = data.name.clone();
     let plan = &recipe.plan;
-    let order = Order { recipe: &recipe, data: &data, pictures: &fingerprint, out: out.display().to_string(), whole };
+    let order = Order { recipe: &recipe, data, pictures: fingerprint, out: out.display().to_string(), whole: *whole };
     let mut stages = Stages::new(gpu, out, progress)?;
     stages.announce(&order.all(), fresh)?;
 
@@ -95,10 +94,10 @@ pub fn run(
             let stage = order.train(variant, seed);
             let weights = Stages::place(&stage.name, WEIGHTS);
             let trained = stages.run(&stage, &[], &[WEIGHTS], |desk| {
-                classify::train(desk, plan, (variant, seed), &data, &noise, command)
+                classify::train(desk, plan, (variant, seed), data, noise, command)
             })?;
             let judged = stages.run(&order.score(variant, seed), &[&weights], &["scores.csv"], |desk| {
-                classify::judge(desk, &out.join(&weights), &data, &noise)
+                classify::judge(desk, &out.join(&weights), data, noise)
             })?;
             classifiers.push(Classifier {
                 variant: variant.clone(),
@@ -117,7 +116,7 @@ pub fn run(
     let mut attack = |variant: &Variant, convention: Convention| {
         let weights = Stages::place(&order.train(variant, first).name, WEIGHTS);
         stages.run(&order.attack(variant, convention), &[&weights], &[], |desk| {
-            attacks::run(desk, &recipe, &out.join(&weights), (variant, first), convention, &data)
+            attacks::run(desk, &recipe, &out.join(&weights), (variant, first), convention, data)
         })
     };
     let attacked = plan.variants.iter().map(|variant| attack(variant, Convention::Pixels)).collect::<Result<_, _>>()?;
@@ -126,10 +125,10 @@ pub fn run(
         let (model, rate) = order.autoencoder(compat);
         let stage = order.train_autoencoder(compat);
         let weights = Stages::place(&stage.name, WEIGHTS);
-        let trained = stages
-            .run(&stage, &[], &[WEIGHTS], |desk| autoencode::train(desk, plan, (&model, rate), &data, command))?;
+        let trained =
+            stages.run(&stage, &[], &[WEIGHTS], |desk| autoencode::train(desk, plan, (&model, rate), data, command))?;
         let judged = stages.run(&order.score_autoencoder(compat), &[&weights], &["scores.csv"], |desk| {
-            autoencode::judge(desk, &out.join(&weights), &data, &noise)
+            autoencode::judge(desk, &out.join(&weights), data, noise)
         })?;
         Ok(Autoencoder {
             weights,
@@ -153,7 +152,7 @@ pub fn run(
         train_images: data.train.count(),
         test_images: data.test.count(),
         id_samples: samples(&data.test),
-        ood_samples: samples(&noise),
+        ood_samples: samples(noise),
         classifiers,
         autoencoder: ours,
         autoencoder_compat: Some(compat),

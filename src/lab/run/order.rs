@@ -12,10 +12,10 @@ use super::{WEIGHTS, attacks};
 
 /// Work of a model on one picture beside training lenet on it, as measured on processors: a training step, and a pass
 /// forward. For the time left only; what a run measures puts it right.
-const COST: [(&str, f64, f64); 4] = [("lenet", 1.0, 0.3), ("lab", 75.0, 25.0), ("ae3", 2.8, 0.9), ("ae4", 3.6, 1.2)];
+const COST: [(&str, f64, f64); 4] = [("lenet", 1.0, 0.4), ("lab", 75.0, 25.0), ("ae3", 2.0, 0.8), ("ae4", 2.6, 1.1)];
 
 /// A gradient by the pixels beside a training step.
-const GRADIENT: f64 = 0.7;
+const GRADIENT: f64 = 0.9;
 
 fn cost(model: &str) -> (f64, f64) {
     let model = model.trim_end_matches("-lab");
@@ -53,15 +53,18 @@ impl Order<'_> {
         more
     }
 
-    fn train_command(&self, model: &str, epochs: u32, rate: f64, seed: u64, more: &str, stage: &str) -> Option<String> {
+    fn train_command(&self, model: &str, epochs: u32, rate: f64, seed: u64, more: &str, stage: &str) -> String {
         let plan = &self.recipe.plan;
         let (data, batch) = (quoted(&plan.data), plan.batch);
-        (self.whole == [true, true]).then(|| {
-            format!(
-                "shadegrad train --model {model} --data {data} --epochs {epochs} --batch {batch} --lr {rate}{more} \
-                 --seed {seed} --out out/{stage}"
-            )
-        })
+        let limit = |whole: bool, set: &str, count: usize| {
+            if whole { String::new() } else { format!(" --{set}-images {count}") }
+        };
+        let train = limit(self.whole[0], "train", self.data.train.count());
+        let test = limit(self.whole[1], "test", self.data.test.count());
+        format!(
+            "shadegrad train --model {model} --data {data}{train}{test} --epochs {epochs} --batch {batch} --lr {rate}{more} \
+             --seed {seed} --out out/{stage}"
+        )
     }
 
     /// `ood` takes as many of FakeData as of the test set, and begins with the same picture.
@@ -75,14 +78,31 @@ impl Order<'_> {
         })
     }
 
+    /// FGSM at every epsilon; with the table, if it is of the last one and of the same pictures. PGD is another command.
+    fn attack_command(&self, trained: &str, images: usize, compat: bool, stage: &str) -> String {
+        let (recipe, plan) = (self.recipe, &self.recipe.plan);
+        let eps: Vec<String> = plan.attack_eps.iter().map(|eps| format!("{eps}/255")).collect();
+        let same = plan.attack_eps.last() == Some(&plan.shown_eps) && recipe.table_images >= images;
+        format!(
+            "shadegrad attack --weights {} --data {} --eps {} --count {images} --seed {}{}{} --out out/{stage}",
+            self.weights(trained),
+            quoted(&plan.data),
+            eps.join(","),
+            plan.seeds[0],
+            if same { " --table" } else { "" },
+            if compat { " --lab-compat" } else { "" },
+        )
+    }
+
     pub fn train(&self, variant: &Variant, seed: u64) -> Planned {
         let plan = &self.recipe.plan;
         let name = format!("train-{}-seed{seed}", variant.name);
         let robust = variant.eps > 0.0;
         let ratio = plan.adversarial_ratio;
         let (step, forward) = cost(&plan.model);
-        // An attack is a pass forward and most of one backward, and then there are two batches to learn from.
-        let step = if robust { 3.0 * step } else { step };
+        // An attack is a pass forward and most of one backward, then there are two batches to learn from, and each epoch
+        // ends with more attacks.
+        let step = if robust { 4.0 * step } else { step };
         let judged = (self.data.test.count() + 2 * plan.curve_images) as f64;
         let how = if robust { format!(", with FGSM at {}/255", variant.eps) } else { String::new() };
         let more = if robust {
@@ -92,7 +112,7 @@ impl Order<'_> {
         };
         Planned {
             title: format!("Train {} on {}{how}, seed {seed}", plan.model, plan.data_name),
-            command: self.train_command(&plan.model, plan.epochs, plan.rate, seed, &more, &name),
+            command: Some(self.train_command(&plan.model, plan.epochs, plan.rate, seed, &more, &name)),
             key: self.key(
                 "train a classifier",
                 json!({
@@ -138,7 +158,7 @@ impl Order<'_> {
         let (epochs, seed) = (plan.autoencoder_epochs, plan.seeds[0]);
         Planned {
             title: format!("Train {model} on {}{}", plan.data_name, if compat { ", as the lab did" } else { "" }),
-            command: self.train_command(&model, epochs, rate, seed, "", &name),
+            command: Some(self.train_command(&model, epochs, rate, seed, "", &name)),
             key: self.key(
                 "train an autoencoder",
                 json!({ "model": model, "epochs": epochs, "batch": plan.batch, "rate": rate, "seed": seed }),
@@ -176,7 +196,7 @@ impl Order<'_> {
         let pgd = images.min(recipe.pgd_images) as f64 * eps * f64::from(attacks::STEPS) * gradient;
         Planned {
             title: format!("Attack {} {}{}", plan.model, variant.name, if compat { " as the lab did" } else { "" }),
-            command: None,
+            command: Some(self.attack_command(&self.train(variant, plan.seeds[0]).name, images, compat, &name)),
             key: self.key(
                 "attack a classifier",
                 json!({

@@ -2,7 +2,7 @@
 //! run that finds the same key in it takes the result from there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -16,6 +16,7 @@ use crate::gpu::Gpu;
 use crate::lab::LabError;
 use crate::lab::results::Stage;
 use crate::lab::train::write_json;
+use crate::lock::FolderLock;
 
 /// A stage's own files are far smaller.
 const MAX_BYTES: u64 = 1 << 30;
@@ -74,21 +75,12 @@ pub struct Stages<'a> {
     progress: &'a mut dyn Progress,
     done: Vec<Stage>,
     /// Held as long as the run lasts; the system lets go of it even if the run is killed.
-    _lock: File,
-}
-
-/// FNV-1a over 64 bits (Fowler, Noll, Vo): tells contents apart, and is no guard against forgers.
-pub fn fingerprint<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in parts.into_iter().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{hash:016x}")
+    _lock: FolderLock,
 }
 
 /// The fingerprint of a file.
 pub fn fingerprint_of(path: &Path) -> Result<String, FileError> {
-    Ok(fingerprint([&files::read(path, MAX_BYTES)?[..]]))
+    Ok(files::fingerprint([&files::read(path, MAX_BYTES)?[..]]))
 }
 
 /// What computed: another build of the program or another adapter may round differently.
@@ -105,22 +97,7 @@ fn program(gpu: &Gpu) -> Result<Value, LabError> {
 impl<'a> Stages<'a> {
     /// Begins a run in the folder `out`.
     pub fn new(gpu: &'a Gpu, out: &'a Path, progress: &'a mut dyn Progress) -> Result<Self, LabError> {
-        files::prepare_folder(out)?;
-        let path = out.join(".lock");
-        let failed = |error: &std::io::Error| FileError::Write { path: path.clone(), reason: files::reason(error) };
-        let lock = File::create(&path).map_err(|error| failed(&error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let place = out.display();
-                return Err(LabError::Usage(format!(
-                    "another run of the lab is writing to {place}: wait, or choose another --out"
-                )));
-            }
-            // Some network drives know no locks; two runs at once are then the user's affair.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(failed(&error).into()),
-        }
+        let lock = FolderLock::take(out)?;
         Ok(Self { gpu, out, program: program(gpu)?, progress, done: Vec::new(), _lock: lock })
     }
 

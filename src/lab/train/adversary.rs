@@ -47,6 +47,16 @@ impl Adversary {
         Ok(Self { settings, seed, shares: HashMap::new(), before: None })
     }
 
+    /// Accuracy under PGD on the fixed training batch, after the last epoch.
+    pub(super) fn withstood(&self) -> Option<f64> {
+        self.before
+    }
+
+    /// Takes up that accuracy in a run that goes on.
+    pub(super) fn continue_from(&mut self, withstood: Option<f64>) {
+        self.before = withstood;
+    }
+
     fn is_mixed(&self) -> bool {
         self.settings.ratio < 1.0
     }

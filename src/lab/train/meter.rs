@@ -4,11 +4,12 @@ use crate::gpu::{Gpu, Tensor};
 use crate::ops::elementwise;
 
 use super::super::LabError;
+use super::state::Position;
 
 /// The mean training loss over a stretch, summed on the device and read back now and then.
 pub(super) struct LossMeter {
     sum: Tensor,
-    pending: usize,
+    pub(super) pending: usize,
     pub(super) total: f64,
     pub(super) images: usize,
 }
@@ -16,6 +17,21 @@ pub(super) struct LossMeter {
 impl LossMeter {
     pub(super) fn new(gpu: &Gpu) -> Result<Self, LabError> {
         Ok(Self { sum: gpu.zeros([1])?, pending: 0, total: 0.0, images: 0 })
+    }
+
+    /// What is summed on the device and not yet read.
+    pub(super) fn sum(&self) -> &Tensor {
+        &self.sum
+    }
+
+    /// Takes up the sums of a run that goes on.
+    pub(super) fn continue_from(&mut self, position: &Position) {
+        (self.total, self.images, self.pending) = (position.loss, position.images, position.pending);
+    }
+
+    /// Begins another stretch; all has been read.
+    pub(super) fn restart(&mut self) {
+        (self.total, self.images) = (0.0, 0);
     }
 
     pub(super) fn add(&mut self, gpu: &Gpu, loss: &Tensor, count: usize) -> Result<(), LabError> {

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gpu::{AdapterSummary, Gpu, MemoryStats};
+use crate::models;
 use crate::nn::{Network, OptimizerKind, Schedule};
 
 use super::super::LabError;
 use super::super::evaluate::Quality;
+use super::adversary::Adversary;
 
 /// Everything that decides a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Settings {
     pub model: String,
     pub epochs: u32,
     pub batch: usize,
+    #[serde(rename = "lr")]
     pub rate: f64,
     pub optimizer: OptimizerKind,
     pub schedule: Schedule,
@@ -31,6 +34,14 @@ pub struct Settings {
     pub adversarial: Option<Adversarial>,
 }
 
+impl Settings {
+    /// Refuses what cannot be trained, before anything is read, opened or made for it.
+    pub fn check(&self) -> Result<(), LabError> {
+        let architecture = models::architecture(&self.model)?;
+        self.adversarial.map(|chosen| Adversary::new(chosen, &architecture, self.seed)).transpose().map(|_| ())
+    }
+}
+
 /// Adversarial training with FGSM (Goodfellow et al. 2015): each step attacks its own pictures with the weights as they
 /// are, the model in evaluation mode, and takes the loss
 ///
@@ -38,7 +49,7 @@ pub struct Settings {
 ///
 /// both from one forward pass over all of them. A ratio of one half is the mean over clean and attacked pictures
 /// together; at 1 the clean ones are left out.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Adversarial {
     /// In pixel units on [0, 1].
     pub eps: f64,
@@ -47,7 +58,7 @@ pub struct Adversarial {
 }
 
 /// One line of `metrics.jsonl`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Epoch {
     pub epoch: u32,
     pub steps: u64,
@@ -68,7 +79,7 @@ pub struct Epoch {
 }
 
 /// What is measured after each epoch of adversarial training, at its epsilon; nothing in any other training.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Robustness {
     /// On the first 500 test pictures, under FGSM, and under PGD with five steps.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +120,8 @@ pub struct Outcome {
     pub robustness: Robustness,
     pub images_per_second: f64,
     pub peak_gpu_bytes: u64,
+    /// What the plan before the first step said that the peak would be at the most.
+    pub planned_gpu_bytes: u64,
     pub memory: MemoryStats,
     pub seconds: f64,
 }
@@ -125,4 +138,10 @@ pub trait Watch {
     }
     /// An epoch is over.
     fn end(&mut self, epoch: &Epoch);
+    /// The run goes on from a state; these epochs were over by then.
+    fn resumed(&mut self, _epochs: &[Epoch]) {}
+    /// Asked after each step and each part of an epoch's evaluation: whether the run is to be kept and left here.
+    fn interrupted(&mut self) -> bool {
+        false
+    }
 }

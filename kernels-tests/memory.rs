@@ -1,0 +1,106 @@
+//! The memory plan: what it says is what a run takes, and a run that would take too much is refused before it begins.
+
+#[path = "common/folder.rs"]
+mod folder;
+#[path = "common/program.rs"]
+mod program;
+
+use folder::TempFolder;
+use program::{shadegrad, succeed};
+use serde_json::{Value, json};
+use shadegrad::data::{self, DataSet, Images, SIZE, shapes};
+use shadegrad::gpu::{Gpu, GpuOptions};
+use shadegrad::lab::train::{Adversarial, Epoch, Settings, Watch, need, train};
+use shadegrad::nn::{OptimizerKind, Schedule};
+use shadegrad::ops::optimizer::{Adam, Sgd};
+
+fn drawn(seed: u64, count: u32) -> Images {
+    let mut images = Images::default();
+    let mut picture = [0; SIZE];
+    for index in 0..count {
+        images.labels.push(shapes::picture(seed, index, &mut picture));
+        images.bytes.extend(picture);
+    }
+    images
+}
+
+fn small_set(train: u32, test: u32) -> DataSet {
+    let classes = shapes::CLASSES.map(str::to_owned).to_vec();
+    DataSet { name: "few shapes".to_owned(), classes, train: drawn(0, train), test: drawn(1, test) }
+}
+
+struct Silent;
+
+impl Watch for Silent {
+    fn begin(&mut self, _epoch: u32, _steps: usize) {}
+    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
+    fn end(&mut self, _epoch: &Epoch) {}
+}
+
+fn settings(model: &str, batch: usize) -> Settings {
+    Settings {
+        model: model.to_owned(),
+        epochs: 2,
+        batch,
+        rate: 1e-4,
+        optimizer: OptimizerKind::Adam(Adam::default()),
+        schedule: Schedule::Constant,
+        seed: 1,
+        smoothing: 0.0,
+        flip: false,
+        shift: 0,
+        early_stop: None,
+        steps: None,
+        adversarial: None,
+    }
+}
+
+#[test]
+fn the_plan_is_what_a_run_takes() {
+    let folder = TempFolder::new("memory");
+    let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
+    let adversarial = Some(Adversarial { eps: 0.01, ratio: 0.5 });
+    let cases = [
+        ("lenet", settings("lenet", 128), small_set(300, 210)),
+        ("lenet, sgd", Settings { optimizer: sgd, flip: true, ..settings("lenet", 32) }, small_set(96, 10)),
+        ("lenet, adversarial", Settings { adversarial, ..settings("lenet", 64) }, small_set(150, 30)),
+        ("lab", settings("lab", 8), small_set(20, 3)),
+        ("ae3", settings("ae3", 32), small_set(70, 10)),
+    ];
+    for (name, settings, data) in cases {
+        // A device of its own, whose pool holds nothing of other tests.
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let planned = need(&gpu, &settings, &data).unwrap();
+        assert_eq!(gpu.memory().peak, 0, "a rehearsal takes nothing");
+        let outcome = train(&gpu, &settings, &data, folder.path(), (&[], json!({})), &mut Silent).unwrap();
+        let (peak, largest) = (outcome.memory.peak, outcome.memory.largest_binding);
+        println!("{name}: planned {planned:?}, took {peak} bytes, largest array {largest}");
+        assert!(peak <= planned.bytes && peak as f64 >= 0.7 * planned.bytes as f64, "{name}: {planned:?}, took {peak}");
+        assert_eq!(largest, planned.largest_binding, "{name}");
+        assert_eq!(outcome.planned_gpu_bytes, planned.bytes);
+    }
+}
+
+#[test]
+fn a_run_that_would_take_too_much_is_refused_with_the_batch_that_fits() {
+    let folder = TempFolder::new("memory");
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, out) = (place("data"), place("out"));
+    data::write_cifar10(&small_set(300, 20), data.as_ref()).unwrap();
+    let start = ["train", "--data", &data, "--out", &out, "--epochs", "1", "--json", "--memory-limit"];
+    let refusal = |limit: &str, batch: usize, parts: &[&str]| -> String {
+        let output = shadegrad(&[&start[..], &[limit, "--batch", &batch.to_string()]].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{parts:?}: {text}");
+        text
+    };
+    let says = ["'lenet' with a batch of 256 takes ", " MiB of GPU memory", "more than the 16.0 MiB of --memory-limit"];
+    let text = refusal("16", 256, &says);
+    let batch: usize = text.split("use --batch ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let result: Value =
+        serde_json::from_str(&succeed(&[&start[..], &["16", "--batch", &batch.to_string()]].concat())).unwrap();
+    assert!(result["peak_gpu_bytes"].as_u64() <= Some(16 << 20), "{}", result["peak_gpu_bytes"]);
+    refusal("16", batch + 1, &[&format!("use --batch {batch} or less")]);
+    refusal("1", 256, &["no --batch is small enough"]);
+}

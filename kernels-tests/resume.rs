@@ -1,0 +1,215 @@
+//! Work is never lost: a run that was left or killed at any moment, and then resumed, ends with the bits of a run that
+//! never was.
+
+mod common;
+#[path = "common/folder.rs"]
+mod folder;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::gpu;
+use folder::TempFolder;
+use serde_json::{Value, json};
+use shadegrad::data::{DataSet, Images, SIZE, shapes};
+use shadegrad::lab::LabError;
+use shadegrad::lab::train::{Adversarial, Care, Epoch, Settings, State, Watch, train, train_kept};
+use shadegrad::nn::{OptimizerKind, Schedule};
+use shadegrad::ops::optimizer::{Adam, Sgd};
+
+#[cfg(unix)]
+#[path = "common/killed.rs"]
+mod killed;
+
+fn drawn(seed: u64, count: u32) -> Images {
+    let mut images = Images::default();
+    let mut picture = [0; SIZE];
+    for index in 0..count {
+        images.labels.push(shapes::picture(seed, index, &mut picture));
+        images.bytes.extend(picture);
+    }
+    images
+}
+
+fn small_set(train: u32, test: u32) -> DataSet {
+    let classes = shapes::CLASSES.map(str::to_owned).to_vec();
+    DataSet { name: "few shapes".to_owned(), classes, train: drawn(0, train), test: drawn(1, test) }
+}
+
+fn settings() -> Settings {
+    Settings {
+        model: "lenet".to_owned(),
+        epochs: 2,
+        batch: 8,
+        rate: 2e-3,
+        optimizer: OptimizerKind::Adam(Adam::default()),
+        schedule: Schedule::Cosine,
+        seed: 1,
+        smoothing: 0.1,
+        flip: true,
+        shift: 2,
+        early_stop: None,
+        steps: None,
+        adversarial: None,
+    }
+}
+
+/// Leaves a run when it has been asked so many times.
+struct Leave(usize);
+
+impl Watch for Leave {
+    fn begin(&mut self, _epoch: u32, _steps: usize) {}
+    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
+    fn end(&mut self, _epoch: &Epoch) {}
+    fn interrupted(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 0
+    }
+}
+
+const NEVER: usize = usize::MAX;
+
+/// What may differ between equal runs: how long they took, and what memory they had by then.
+const MACHINE: [&str; 5] = ["seconds", "images_per_second", "gpu_bytes", "peak_gpu_bytes", "memory"];
+
+/// A run's files as they must be whatever happened on the way.
+pub fn outcome(out: &Path) -> Vec<(String, Vec<u8>)> {
+    let timeless = |text: &str| {
+        let mut value: Value = serde_json::from_str(text).unwrap();
+        value.as_object_mut().unwrap().retain(|key, _| !MACHINE.contains(&key.as_str()));
+        value.to_string()
+    };
+    let mut paths: Vec<PathBuf> = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.file_name().unwrap() != ".shadegrad.lock");
+    paths.sort();
+    let file = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let bytes = fs::read(&path).unwrap();
+        let bytes = match name.as_str() {
+            "metrics.jsonl" => std::str::from_utf8(&bytes).unwrap().lines().map(timeless).collect::<String>().into(),
+            "result.json" => timeless(std::str::from_utf8(&bytes).unwrap()).into(),
+            _ => bytes,
+        };
+        (name, bytes)
+    };
+    paths.into_iter().map(file).collect()
+}
+
+pub fn assert_same(found: &Path, wanted: &Path, what: &str) {
+    let (found, wanted) = (outcome(found), outcome(wanted));
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&wanted), "{what}");
+    for ((name, found), (_, wanted)) in found.iter().zip(&wanted) {
+        assert!(found == wanted, "{what}: {name} is not that of a run that was never interrupted");
+    }
+}
+
+fn notes() -> (&'static [String], Value) {
+    (&[], json!({"any": "notes"}))
+}
+
+/// Goes on from a folder's state, as far as `ask` lets it.
+fn go_on(settings: &Settings, data: &DataSet, out: &Path, ask: usize) -> Result<(), LabError> {
+    let state = State::read(out)?.expect("a state");
+    assert_eq!(state.mismatch(&gpu(), settings, data, false)?, [""; 0]);
+    assert_eq!(state.command(), (&[][..], &json!({"any": "notes"})));
+    let care = Care { from: Some(state), ..Care::default() };
+    train_kept(&gpu(), settings, data, out, notes(), care, &mut Leave(ask)).map(|_| ())
+}
+
+fn assert_left(outcome: Result<(), LabError>, out: &Path) -> u64 {
+    let Err(LabError::Interrupted { step, folder }) = outcome else { panic!("not left: {outcome:?}") };
+    assert_eq!(folder, out);
+    step
+}
+
+#[test]
+fn a_run_that_was_left_anywhere_goes_on_to_the_same_bits() {
+    let folder = TempFolder::new("resume");
+    let data = small_set(236, 40);
+    let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 });
+    let adversarial = Some(Adversarial { eps: 4.0 / 255.0, ratio: 0.5 });
+    // 30 steps an epoch, the last one smaller; losses are read back after 25, so 7 and 28 have a sum under way. After
+    // each epoch's evaluation a run is asked again, and once more within it if that is long.
+    let cases: [(&str, Settings, &[usize]); 4] = [
+        ("adam", settings(), &[1, 7, 25, 28, 30, 31, 33, 61, 62]),
+        ("sgd", Settings { optimizer: sgd, ..settings() }, &[7, 44]),
+        ("adversarial", Settings { adversarial, ..settings() }, &[7, 31, 32, 40]),
+        ("ae3", Settings { model: "ae3".to_owned(), smoothing: 0.0, ..settings() }, &[28, 50]),
+    ];
+    for (name, settings, moments) in cases {
+        let whole = folder.path().join(name);
+        train(&gpu(), &settings, &data, &whole, notes(), &mut Leave(NEVER)).unwrap();
+        assert!(!whole.join("state.safetensors").exists(), "a finished run leaves no state");
+        for &moment in moments {
+            let out = folder.path().join(format!("{name} {moment}"));
+            let first = train(&gpu(), &settings, &data, &out, notes(), &mut Leave(moment)).map(|_| ());
+            let step = assert_left(first, &out);
+            assert_eq!(State::read(&out).unwrap().unwrap().position().step, step);
+            go_on(&settings, &data, &out, NEVER).unwrap();
+            assert_same(&out, &whole, &format!("{name}, left at {moment}"));
+        }
+    }
+}
+
+#[test]
+fn a_run_may_be_left_again_and_again() {
+    let folder = TempFolder::new("resume");
+    let data = small_set(236, 40);
+    // Early stopping has to remember how long it has waited: with no learning rate nothing ever gets better.
+    let settings = Settings { epochs: 9, rate: 0.0, early_stop: Some(2), ..settings() };
+    let [whole, out] = ["whole", "left"].map(|name| folder.path().join(name));
+    train(&gpu(), &settings, &data, &whole, notes(), &mut Leave(NEVER)).unwrap();
+    assert_left(train(&gpu(), &settings, &data, &out, notes(), &mut Leave(3)).map(|_| ()), &out);
+    let mut last = 3;
+    for round in 1.. {
+        match go_on(&settings, &data, &out, 29) {
+            Ok(()) => break,
+            left => {
+                let step = assert_left(left, &out);
+                assert!(step > last && round < 5, "round {round}: {last}, {step}");
+                last = step;
+            }
+        }
+    }
+    assert_same(&out, &whole, "left at every chance");
+    assert_eq!(fs::read_to_string(out.join("metrics.jsonl")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn another_run_has_no_use_for_a_state() {
+    let folder = TempFolder::new("resume");
+    let (data, out) = (small_set(32, 10), folder.path());
+    assert!(State::read(out).unwrap().is_none());
+    let mut leave = Leave(2);
+    assert_left(train(&gpu(), &settings(), &data, out, notes(), &mut leave).map(|_| ()), out);
+    let state = State::read(out).unwrap().unwrap();
+    let differs = |settings: Settings, data: &DataSet| state.mismatch(&gpu(), &settings, data, false).unwrap();
+    assert_eq!(differs(settings(), &data), [""; 0]);
+    assert_eq!(differs(Settings { rate: 0.5, ..settings() }, &data), ["settings.lr is 0.002, not 0.5"]);
+    let found =
+        differs(Settings { epochs: 3, adversarial: Some(Adversarial { eps: 0.5, ratio: 1.0 }), ..settings() }, &data);
+    assert_eq!(found[0], r#"settings.adversarial is none, not {"eps":0.5,"ratio":1.0}"#);
+    assert_eq!(found[1], "settings.epochs is 2, not 3");
+    let mut other = data.clone();
+    other.train.bytes[4000] ^= 1;
+    let found = differs(settings(), &other);
+    assert!(found.len() == 1 && found[0].starts_with("data.pictures is "), "{found:?}");
+    let text = state.refused(&found).to_string();
+    assert!(text.contains("state.safetensors cannot be resumed from: in its run data.pictures is"), "{text}");
+
+    // A damaged file is an error that names it, whatever byte is hit; none is so bad that the program ends.
+    let path = out.join("state.safetensors");
+    let good = fs::read(&path).unwrap();
+    for at in (0..2000).chain((0..good.len()).step_by(good.len() / 50)) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x15;
+        if let Err(error) = State::from_bytes(&path, &bytes) {
+            let text = error.to_string();
+            assert!(text.contains("state.safetensors") && !text.contains('\n'), "{text}");
+        }
+    }
+    for length in [0, 7, 8, 100, good.len() - 1] {
+        assert!(State::from_bytes(&path, &good[..length]).is_err(), "{length} bytes");
+    }
+}
