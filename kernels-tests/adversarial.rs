@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/silent.rs"]
+mod silent;
 
 use std::fs;
 use std::path::Path;
@@ -13,56 +15,21 @@ use folder::TempFolder;
 use serde_json::{Value, json};
 use shadegrad::attack::{Attacker, Convention, Method, Pgd, Target, fgsm_into, logits};
 use shadegrad::autograd::Tape;
-use shadegrad::data::{DataSet, Images, SIZE, shapes};
+use shadegrad::data::{DataSet, Images, few_shapes};
 use shadegrad::gpu::Tensor;
 use shadegrad::lab::LabError;
 use shadegrad::lab::evaluate::predictions;
-use shadegrad::lab::train::{Adversarial, Epoch, Outcome, Settings, Watch, train};
+use shadegrad::lab::train::{Adversarial, Outcome, Settings, train};
 use shadegrad::models::{self, architecture};
-use shadegrad::nn::{Mode, Network, OptimizerKind, Schedule};
-use shadegrad::ops::optimizer::{Adam, Sgd};
+use shadegrad::nn::{Mode, Network, OptimizerKind};
+use shadegrad::ops::optimizer::Sgd;
+use silent::Silent;
 
 const EPS: f64 = 4.0 / 255.0;
 
-fn drawn(seed: u64, count: u32) -> Images {
-    let mut images = Images::default();
-    let mut picture = [0; SIZE];
-    for index in 0..count {
-        images.labels.push(shapes::picture(seed, index, &mut picture));
-        images.bytes.extend(picture);
-    }
-    images
-}
-
-fn small_set(train: u32, test: u32) -> DataSet {
-    let classes = shapes::CLASSES.map(str::to_owned).to_vec();
-    DataSet { name: "few shapes".to_owned(), classes, train: drawn(0, train), test: drawn(1, test) }
-}
-
 fn settings(ratio: f64) -> Settings {
-    Settings {
-        model: "lenet".to_owned(),
-        epochs: 1,
-        batch: 32,
-        rate: 2e-3,
-        optimizer: OptimizerKind::Adam(Adam::default()),
-        schedule: Schedule::Constant,
-        seed: 1,
-        smoothing: 0.0,
-        flip: false,
-        shift: 0,
-        early_stop: None,
-        steps: None,
-        adversarial: Some(Adversarial { eps: EPS, ratio }),
-    }
-}
-
-struct Silent;
-
-impl Watch for Silent {
-    fn begin(&mut self, _epoch: u32, _steps: usize) {}
-    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
-    fn end(&mut self, _epoch: &Epoch) {}
+    let adversarial = Some(Adversarial { eps: EPS, ratio });
+    Settings { adversarial, ..Settings::plain("lenet", 1, 32, 2e-3, 1) }
 }
 
 fn run(settings: &Settings, data: &DataSet, out: &Path) -> Result<Outcome, LabError> {
@@ -90,7 +57,7 @@ fn mean_loss(network: &Network, x: &Tensor, labels: &[u8]) -> (f64, Vec<f32>) {
 #[test]
 fn a_step_is_what_the_definition_says() {
     let (gpu, folder) = (gpu(), TempFolder::new("adversarial"));
-    let data = small_set(24, 4);
+    let data = few_shapes(24, 4);
     let network = Network::new(&gpu, architecture("lenet").unwrap(), 1).unwrap();
     let (clean, labels) = (upload(&data.train), &data.train.labels);
     let wide: Vec<u32> = labels.iter().map(|&label| u32::from(label)).collect();
@@ -124,7 +91,7 @@ fn a_step_is_what_the_definition_says() {
 #[test]
 fn the_same_seed_gives_the_same_bits_and_an_epoch_says_how_the_model_withstands() {
     let (gpu, folder) = (gpu(), TempFolder::new("adversarial"));
-    let data = small_set(150, 60);
+    let data = few_shapes(150, 60);
     // Everything that draws random numbers is on.
     let settings = Settings { flip: true, shift: 2, epochs: 2, ..settings(0.5) };
     let [first, second, other] = ["first", "second", "other"].map(|name| folder.path().join(name));
@@ -166,7 +133,7 @@ fn the_same_seed_gives_the_same_bits_and_an_epoch_says_how_the_model_withstands(
 
 #[test]
 fn what_cannot_be_trained_so_is_said() {
-    let (folder, data) = (TempFolder::new("adversarial"), small_set(8, 4));
+    let (folder, data) = (TempFolder::new("adversarial"), few_shapes(8, 4));
     let out = folder.path().join("out");
     for (model, eps, ratio, part) in
         [("ae3", EPS, 0.5, "ae3"), ("lenet", 0.0, 0.5, "eps"), ("lenet", 2.0, 0.5, "eps"), ("lenet", EPS, 0.0, "ratio")]

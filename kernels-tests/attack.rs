@@ -10,7 +10,7 @@ use common::gpu;
 use safetensors::SafeTensors;
 use shadegrad::attack::{AttackError, Attacker, Convention, Method, Pgd, Target, input_gradient, logits};
 use shadegrad::autograd::Tape;
-use shadegrad::data::{Images, SIZE, shapes};
+use shadegrad::data::{Images, SIZE, few_shapes};
 use shadegrad::gpu::{Gpu, Tensor};
 use shadegrad::lab::attack::{Plan, attacks};
 use shadegrad::lab::results::Variant;
@@ -44,16 +44,6 @@ fn upload(gpu: &Gpu, bytes: &[u8]) -> Tensor {
 
 fn made(gpu: &Gpu, count: u32) -> (Tensor, Vec<u8>) {
     (upload(gpu, &made_bytes(count)), (0..count).map(|index| (index % 10) as u8).collect())
-}
-
-fn drawn(seed: u64, count: u32) -> Images {
-    let mut images = Images::default();
-    let mut picture = [0; SIZE];
-    for index in 0..count {
-        images.labels.push(shapes::picture(seed, index, &mut picture));
-        images.bytes.extend(picture);
-    }
-    images
 }
 
 #[test]
@@ -366,7 +356,7 @@ fn trained(gpu: &Gpu, images: &Images) -> Network {
 
 #[test]
 fn the_labs_experiment_counts_what_it_says() {
-    let (gpu, images) = (gpu(), drawn(0, 64));
+    let (gpu, images) = (gpu(), few_shapes(64, 0).train);
     let network = trained(&gpu, &images);
     let variant = Variant { name: "baseline".to_owned(), eps: 0.0 };
     let eps = vec![1.0 / 255.0, 4.0 / 255.0];

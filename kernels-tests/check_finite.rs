@@ -4,6 +4,8 @@
 mod folder;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/silent.rs"]
+mod silent;
 
 use std::fs;
 use std::path::Path;
@@ -11,64 +13,28 @@ use std::path::Path;
 use folder::TempFolder;
 use program::refused;
 use serde_json::json;
-use shadegrad::data::{self, DataSet, Images, SIZE, shapes};
+use shadegrad::data::{self, few_shapes};
 use shadegrad::gpu::{Gpu, GpuError, GpuOptions};
 use shadegrad::lab::LabError;
-use shadegrad::lab::train::{Care, Epoch, Settings, Watch, train_kept};
-use shadegrad::nn::{OptimizerKind, Schedule};
+use shadegrad::lab::train::{Care, Settings, train_kept};
+use shadegrad::nn::OptimizerKind;
 use shadegrad::ops::elementwise;
 use shadegrad::ops::matmul::{matmul, plain};
-use shadegrad::ops::optimizer::{Adam, Sgd};
+use shadegrad::ops::optimizer::Sgd;
+use silent::Silent;
 
 /// Fresh memory is not full of NaN here: some of it is scratch that no kernel needs to fill.
 fn gpu() -> Gpu {
     Gpu::open(&GpuOptions::default()).unwrap()
 }
 
-fn drawn(seed: u64, count: u32) -> Images {
-    let mut images = Images::default();
-    let mut picture = [0; SIZE];
-    for index in 0..count {
-        images.labels.push(shapes::picture(seed, index, &mut picture));
-        images.bytes.extend(picture);
-    }
-    images
-}
-
-fn small_set() -> DataSet {
-    let classes = shapes::CLASSES.map(str::to_owned).to_vec();
-    DataSet { name: "few shapes".to_owned(), classes, train: drawn(0, 90), test: drawn(1, 20) }
-}
-
-struct Silent;
-
-impl Watch for Silent {
-    fn begin(&mut self, _epoch: u32, _steps: usize) {}
-    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
-    fn end(&mut self, _epoch: &Epoch) {}
-}
-
 fn settings() -> Settings {
-    Settings {
-        model: "lenet".to_owned(),
-        epochs: 1,
-        batch: 32,
-        rate: 2e-3,
-        optimizer: OptimizerKind::Adam(Adam::default()),
-        schedule: Schedule::Constant,
-        seed: 1,
-        smoothing: 0.0,
-        flip: false,
-        shift: 0,
-        early_stop: None,
-        steps: None,
-        adversarial: None,
-    }
+    Settings::plain("lenet", 1, 32, 2e-3, 1)
 }
 
 fn run(settings: &Settings, check: bool, out: &Path) -> Result<(), LabError> {
     let care = Care { check, ..Care::default() };
-    train_kept(&gpu(), settings, &small_set(), out, (&[], json!({})), care, &mut Silent).map(|_| ())
+    train_kept(&gpu(), settings, &few_shapes(90, 20), out, (&[], json!({})), care, &mut Silent).map(|_| ())
 }
 
 #[test]
@@ -130,7 +96,7 @@ fn a_run_that_explodes_stops_at_the_operation_that_does() {
 fn the_program_names_the_operation_or_says_how_to_find_it() {
     let folder = TempFolder::new("finite");
     let (data, out) = (folder.path().join("data"), folder.path().join("out"));
-    data::write_cifar10(&small_set(), &data).unwrap();
+    data::write_cifar10(&few_shapes(90, 20), &data).unwrap();
     let (data, out) = (data.to_str().unwrap(), out.to_str().unwrap());
     let wild = ["train", "--data", data, "--out", out, "--optimizer", "sgd", "--lr", "1e30", "--batch", "8"];
     refused(&wild, &["not finite at step 12", "--lr", "--check finite"]);

@@ -1,76 +1,34 @@
 //! The program from outside: what it prints, its exit codes, and one clear line for every kind of bad input.
 
+#[path = "common/folder.rs"]
+mod folder;
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
-use shadegrad::data::{self, DataSet, Images};
+use folder::TempFolder;
+use program::{refused, succeed, text};
+use shadegrad::data;
 
-/// A folder that is gone after the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("shadegrad-cli-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
+/// A place in a folder, as a command line names it.
+fn join(folder: &TempFolder, name: &str) -> String {
+    folder.path().join(name).display().to_string()
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn shadegrad(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_shadegrad")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Runs a command that must succeed; its standard output.
-fn succeed(arguments: &[&str]) -> String {
-    let output = shadegrad(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// Runs a command that must fail with one line that has all the `parts`.
-fn refused(arguments: &[&str], parts: &[&str]) {
-    let output = shadegrad(arguments);
-    let stderr = text(&output.stderr);
-    assert!(!output.status.success(), "{arguments:?} must fail");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let errors: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("warning: this is a software")).collect();
-    assert_eq!(errors.len(), 1, "one line: {stderr}");
-    assert!(errors[0].starts_with("error: "), "{stderr}");
-    for part in parts {
-        assert!(errors[0].contains(part), "'{part}' is missing in: {stderr}");
-    }
-}
-
-/// The first pictures of the built-in set: enough for a few steps.
-fn small(folder: &Folder) -> String {
-    let part = |images: Images, count| images.truncated(count);
-    let all = data::built_in();
-    let set = DataSet { train: part(all.train, 320), test: part(all.test, 100), ..all };
-    let path = folder.join("data");
-    data::write_cifar10(&set, Path::new(&path)).unwrap();
+/// The first of the built-in pictures: enough for a few steps.
+fn small(folder: &TempFolder) -> String {
+    let path = join(folder, "data");
+    data::write_cifar10(&data::few_shapes(320, 100), Path::new(&path)).unwrap();
     path
 }
 
 #[test]
 fn train_eval_and_ood_leave_what_scripts_expect() {
-    let folder = Folder::new("all");
-    let (data, out) = (small(&folder), folder.join("run"));
+    let folder = TempFolder::new("all");
+    let (data, out) = (small(&folder), join(&folder, "run"));
     let stdout = succeed(&["train", "--data", &data, "--epochs", "2", "--batch", "64", "--seed", "3", "--out", &out]);
     assert!(stdout.starts_with("adapter: "), "{stdout}");
     let result: serde_json::Value = serde_json::from_slice(&fs::read(format!("{out}/result.json")).unwrap()).unwrap();
@@ -94,7 +52,7 @@ fn train_eval_and_ood_leave_what_scripts_expect() {
         serde_json::from_str(&succeed(&["eval", "--weights", &weights, "--data", &data, "--json"])).unwrap();
     assert_eq!(report["test_accuracy"], result["test_accuracy"], "the weights that were saved are those measured");
 
-    let scored = folder.join("scored");
+    let scored = join(&folder, "scored");
     succeed(&["ood", "--weights", &weights, "--data", &data, "--ood", "uniform", "--count", "50", "--out", &scored]);
     let result: serde_json::Value =
         serde_json::from_slice(&fs::read(format!("{scored}/result.json")).unwrap()).unwrap();
@@ -114,7 +72,7 @@ fn train_eval_and_ood_leave_what_scripts_expect() {
     refused(&["eval", "--weights", &weights, "--model", "ae3", "--data", &data], &["last.safetensors", "ae3", "lenet"]);
     refused(&["ood", "--weights", &weights, "--model", "lab", "--data", &data], &["last.safetensors", "lab"]);
     refused(
-        &["ood", "--weights", &weights, "--data", &data, "--ood", &folder.join("none")],
+        &["ood", "--weights", &weights, "--data", &data, "--ood", &join(&folder, "none")],
         &["none", "does not exist"],
     );
 }
@@ -170,14 +128,14 @@ fn without_any_driver_the_message_says_what_to_install() {
 
 #[test]
 fn bad_data_and_weights_get_one_line_and_leave_nothing() {
-    let folder = Folder::new("bad");
-    let (data, out) = (small(&folder), folder.join("run"));
+    let folder = TempFolder::new("bad");
+    let (data, out) = (small(&folder), join(&folder, "run"));
     let train = |data: &str, parts: &[&str]| {
         refused(&["train", "--data", data, "--epochs", "1", "--out", &out], parts);
         assert!(!Path::new(&out).exists(), "nothing may be left behind");
     };
-    train(&folder.join("missing"), &["missing", "does not exist"]);
-    train(&folder.join(""), &["not a data set", "--data shapes"]);
+    train(&join(&folder, "missing"), &["missing", "does not exist"]);
+    train(&join(&folder, ""), &["not a data set", "--data shapes"]);
     refused(&["train", "--model", "resnet50", "--out", &out], &["resnet50", "lenet", "lab", "ae3", "ae4"]);
     assert!(!Path::new(&out).exists());
 
@@ -193,7 +151,7 @@ fn bad_data_and_weights_get_one_line_and_leave_nothing() {
     train(&data, &["data_batch_3.bin", "does not exist"]);
     fs::write(&batch, &good).unwrap();
 
-    let weights = folder.join("weights.safetensors");
+    let weights = join(&folder, "weights.safetensors");
     refused(&["eval", "--weights", &weights, "--data", &data], &["weights.safetensors", "does not exist"]);
     fs::write(&weights, b"these are no weights").unwrap();
     refused(&["eval", "--weights", &weights, "--data", &data], &["weights.safetensors", "not a safetensors file"]);
@@ -201,8 +159,8 @@ fn bad_data_and_weights_get_one_line_and_leave_nothing() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_refused_before_training() {
-    let folder = Folder::new("place");
-    let file = folder.join("file");
+    let folder = TempFolder::new("place");
+    let file = join(&folder, "file");
     fs::write(&file, b"").unwrap();
     let data = small(&folder);
     refused(&["train", "--data", &data, "--out", &format!("{file}/run")], &["file/run", "--out"]);

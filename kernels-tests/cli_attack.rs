@@ -14,19 +14,9 @@ use folder::TempFolder;
 use program::{refused, succeed};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use shadegrad::data::{self, DataSet, Images, SIZE, shapes};
+use shadegrad::data;
 use shadegrad::models::architecture;
 use shadegrad::nn::Network;
-
-fn drawn(seed: u64, count: u32) -> Images {
-    let mut images = Images::default();
-    let mut picture = [0; SIZE];
-    for index in 0..count {
-        images.labels.push(shapes::picture(seed, index, &mut picture));
-        images.bytes.extend(picture);
-    }
-    images
-}
 
 /// A folder with untrained weights and a few of the built-in pictures.
 struct Bench {
@@ -43,8 +33,7 @@ impl Bench {
         let gpu = gpu();
         let network = Network::new(&gpu, architecture(model).unwrap(), 1).unwrap();
         network.save(&gpu, Path::new(&weights), &[]).unwrap();
-        let classes = shapes::CLASSES.map(str::to_owned).to_vec();
-        let set = DataSet { name: "shapes".to_owned(), classes, train: drawn(0, 70), test: drawn(1, 40) };
+        let set = data::few_shapes(70, 40);
         data::write_cifar10(&set, Path::new(&data)).unwrap();
         Self { folder, weights, data }
     }

@@ -4,55 +4,21 @@
 mod folder;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/silent.rs"]
+mod silent;
 
 use folder::TempFolder;
 use program::{shadegrad, succeed};
 use serde_json::{Value, json};
-use shadegrad::data::{self, DataSet, Images, SIZE, shapes};
+use shadegrad::data::{self, few_shapes};
 use shadegrad::gpu::{Gpu, GpuOptions};
-use shadegrad::lab::train::{Adversarial, Epoch, Settings, Watch, need, train};
-use shadegrad::nn::{OptimizerKind, Schedule};
-use shadegrad::ops::optimizer::{Adam, Sgd};
-
-fn drawn(seed: u64, count: u32) -> Images {
-    let mut images = Images::default();
-    let mut picture = [0; SIZE];
-    for index in 0..count {
-        images.labels.push(shapes::picture(seed, index, &mut picture));
-        images.bytes.extend(picture);
-    }
-    images
-}
-
-fn small_set(train: u32, test: u32) -> DataSet {
-    let classes = shapes::CLASSES.map(str::to_owned).to_vec();
-    DataSet { name: "few shapes".to_owned(), classes, train: drawn(0, train), test: drawn(1, test) }
-}
-
-struct Silent;
-
-impl Watch for Silent {
-    fn begin(&mut self, _epoch: u32, _steps: usize) {}
-    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
-    fn end(&mut self, _epoch: &Epoch) {}
-}
+use shadegrad::lab::train::{Adversarial, Settings, need, train};
+use shadegrad::nn::OptimizerKind;
+use shadegrad::ops::optimizer::Sgd;
+use silent::Silent;
 
 fn settings(model: &str, batch: usize) -> Settings {
-    Settings {
-        model: model.to_owned(),
-        epochs: 2,
-        batch,
-        rate: 1e-4,
-        optimizer: OptimizerKind::Adam(Adam::default()),
-        schedule: Schedule::Constant,
-        seed: 1,
-        smoothing: 0.0,
-        flip: false,
-        shift: 0,
-        early_stop: None,
-        steps: None,
-        adversarial: None,
-    }
+    Settings::plain(model, 2, batch, 1e-4, 1)
 }
 
 #[test]
@@ -61,11 +27,11 @@ fn the_plan_is_what_a_run_takes() {
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
     let adversarial = Some(Adversarial { eps: 0.01, ratio: 0.5 });
     let cases = [
-        ("lenet", settings("lenet", 128), small_set(300, 210)),
-        ("lenet, sgd", Settings { optimizer: sgd, flip: true, ..settings("lenet", 32) }, small_set(96, 10)),
-        ("lenet, adversarial", Settings { adversarial, ..settings("lenet", 64) }, small_set(150, 30)),
-        ("lab", settings("lab", 8), small_set(20, 3)),
-        ("ae3", settings("ae3", 32), small_set(70, 10)),
+        ("lenet", settings("lenet", 128), few_shapes(300, 210)),
+        ("lenet, sgd", Settings { optimizer: sgd, flip: true, ..settings("lenet", 32) }, few_shapes(96, 10)),
+        ("lenet, adversarial", Settings { adversarial, ..settings("lenet", 64) }, few_shapes(150, 30)),
+        ("lab", settings("lab", 8), few_shapes(20, 3)),
+        ("ae3", settings("ae3", 32), few_shapes(70, 10)),
     ];
     for (name, settings, data) in cases {
         // A device of its own, whose pool holds nothing of other tests.
@@ -86,7 +52,7 @@ fn a_run_that_would_take_too_much_is_refused_with_the_batch_that_fits() {
     let folder = TempFolder::new("memory");
     let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (data, out) = (place("data"), place("out"));
-    data::write_cifar10(&small_set(300, 20), data.as_ref()).unwrap();
+    data::write_cifar10(&few_shapes(300, 20), data.as_ref()).unwrap();
     let start = ["train", "--data", &data, "--out", &out, "--epochs", "1", "--json", "--memory-limit"];
     let refusal = |limit: &str, batch: usize, parts: &[&str]| -> String {
         let output = shadegrad(&[&start[..], &[limit, "--batch", &batch.to_string()]].concat());

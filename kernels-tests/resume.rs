@@ -4,54 +4,25 @@
 mod common;
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/same.rs"]
+mod same;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::gpu;
 use folder::TempFolder;
+use same::assert_same;
 use serde_json::{Value, json};
-use shadegrad::data::{DataSet, Images, SIZE, shapes};
+use shadegrad::data::{DataSet, few_shapes};
 use shadegrad::lab::LabError;
 use shadegrad::lab::train::{Adversarial, Care, Epoch, Settings, State, Watch, train, train_kept};
 use shadegrad::nn::{OptimizerKind, Schedule};
-use shadegrad::ops::optimizer::{Adam, Sgd};
-
-#[cfg(unix)]
-#[path = "common/killed.rs"]
-mod killed;
-
-fn drawn(seed: u64, count: u32) -> Images {
-    let mut images = Images::default();
-    let mut picture = [0; SIZE];
-    for index in 0..count {
-        images.labels.push(shapes::picture(seed, index, &mut picture));
-        images.bytes.extend(picture);
-    }
-    images
-}
-
-fn small_set(train: u32, test: u32) -> DataSet {
-    let classes = shapes::CLASSES.map(str::to_owned).to_vec();
-    DataSet { name: "few shapes".to_owned(), classes, train: drawn(0, train), test: drawn(1, test) }
-}
+use shadegrad::ops::optimizer::Sgd;
 
 fn settings() -> Settings {
-    Settings {
-        model: "lenet".to_owned(),
-        epochs: 2,
-        batch: 8,
-        rate: 2e-3,
-        optimizer: OptimizerKind::Adam(Adam::default()),
-        schedule: Schedule::Cosine,
-        seed: 1,
-        smoothing: 0.1,
-        flip: true,
-        shift: 2,
-        early_stop: None,
-        steps: None,
-        adversarial: None,
-    }
+    let plain = Settings::plain("lenet", 2, 8, 2e-3, 1);
+    Settings { schedule: Schedule::Cosine, smoothing: 0.1, flip: true, shift: 2, ..plain }
 }
 
 /// Leaves a run when it has been asked so many times.
@@ -68,41 +39,6 @@ impl Watch for Leave {
 }
 
 const NEVER: usize = usize::MAX;
-
-/// What may differ between equal runs: how long they took, and what memory they had by then.
-const MACHINE: [&str; 5] = ["seconds", "images_per_second", "gpu_bytes", "peak_gpu_bytes", "memory"];
-
-/// A run's files as they must be whatever happened on the way.
-pub fn outcome(out: &Path) -> Vec<(String, Vec<u8>)> {
-    let timeless = |text: &str| {
-        let mut value: Value = serde_json::from_str(text).unwrap();
-        value.as_object_mut().unwrap().retain(|key, _| !MACHINE.contains(&key.as_str()));
-        value.to_string()
-    };
-    let mut paths: Vec<PathBuf> = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.file_name().unwrap() != ".shadegrad.lock");
-    paths.sort();
-    let file = |path: PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let bytes = fs::read(&path).unwrap();
-        let bytes = match name.as_str() {
-            "metrics.jsonl" => std::str::from_utf8(&bytes).unwrap().lines().map(timeless).collect::<String>().into(),
-            "result.json" => timeless(std::str::from_utf8(&bytes).unwrap()).into(),
-            _ => bytes,
-        };
-        (name, bytes)
-    };
-    paths.into_iter().map(file).collect()
-}
-
-pub fn assert_same(found: &Path, wanted: &Path, what: &str) {
-    let (found, wanted) = (outcome(found), outcome(wanted));
-    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&wanted), "{what}");
-    for ((name, found), (_, wanted)) in found.iter().zip(&wanted) {
-        assert!(found == wanted, "{what}: {name} is not that of a run that was never interrupted");
-    }
-}
 
 fn notes() -> (&'static [String], Value) {
     (&[], json!({"any": "notes"}))
@@ -126,7 +62,7 @@ fn assert_left(outcome: Result<(), LabError>, out: &Path) -> u64 {
 #[test]
 fn a_run_that_was_left_anywhere_goes_on_to_the_same_bits() {
     let folder = TempFolder::new("resume");
-    let data = small_set(236, 40);
+    let data = few_shapes(236, 40);
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 });
     let adversarial = Some(Adversarial { eps: 4.0 / 255.0, ratio: 0.5 });
     // 30 steps an epoch, the last one smaller; losses are read back after 25, so 7 and 28 have a sum under way. After
@@ -155,7 +91,7 @@ fn a_run_that_was_left_anywhere_goes_on_to_the_same_bits() {
 #[test]
 fn a_run_may_be_left_again_and_again() {
     let folder = TempFolder::new("resume");
-    let data = small_set(236, 40);
+    let data = few_shapes(236, 40);
     // Early stopping has to remember how long it has waited: with no learning rate nothing ever gets better.
     let settings = Settings { epochs: 9, rate: 0.0, early_stop: Some(2), ..settings() };
     let [whole, out] = ["whole", "left"].map(|name| folder.path().join(name));
@@ -179,7 +115,7 @@ fn a_run_may_be_left_again_and_again() {
 #[test]
 fn another_run_has_no_use_for_a_state() {
     let folder = TempFolder::new("resume");
-    let (data, out) = (small_set(32, 10), folder.path());
+    let (data, out) = (few_shapes(32, 10), folder.path());
     assert!(State::read(out).unwrap().is_none());
     let mut leave = Leave(2);
     assert_left(train(&gpu(), &settings(), &data, out, notes(), &mut leave).map(|_| ()), out);

@@ -11,7 +11,7 @@ use std::path::Path;
 use common::gpu;
 use folder::TempFolder;
 use serde_json::{Value, json};
-use shadegrad::data::{self, DataSet, Images, SIZE, shapes};
+use shadegrad::data::{self, DataSet, Images, SIZE, few_shapes};
 use shadegrad::lab::LabError;
 use shadegrad::lab::detect::{Pair, detect};
 use shadegrad::lab::evaluate::{Resident, quality};
@@ -21,37 +21,8 @@ use shadegrad::nn::{Network, OptimizerKind, Schedule, StateDict};
 use shadegrad::ood::metrics::{self, Metrics};
 use shadegrad::ops::optimizer::{Adam, Sgd};
 
-fn drawn(seed: u64, count: u32) -> Images {
-    let mut images = Images::default();
-    let mut picture = [0; SIZE];
-    for index in 0..count {
-        images.labels.push(shapes::picture(seed, index, &mut picture));
-        images.bytes.extend(picture);
-    }
-    images
-}
-
-fn small_set(train: u32, test: u32) -> DataSet {
-    let classes = shapes::CLASSES.map(str::to_owned).to_vec();
-    DataSet { name: "few shapes".to_owned(), classes, train: drawn(0, train), test: drawn(1, test) }
-}
-
 fn settings() -> Settings {
-    Settings {
-        model: "lenet".to_owned(),
-        epochs: 2,
-        batch: 32,
-        rate: 2e-3,
-        optimizer: OptimizerKind::Adam(Adam::default()),
-        schedule: Schedule::Constant,
-        seed: 1,
-        smoothing: 0.0,
-        flip: false,
-        shift: 0,
-        early_stop: None,
-        steps: None,
-        adversarial: None,
-    }
+    Settings::plain("lenet", 2, 32, 2e-3, 1)
 }
 
 /// Notes what the loop tells.
@@ -109,7 +80,7 @@ fn timeless(mut value: Value) -> Value {
 #[test]
 fn a_run_leaves_its_files_and_the_same_seed_gives_the_same_bits() {
     let folder = TempFolder::new("training");
-    let data = small_set(330, 90);
+    let data = few_shapes(330, 90);
     // Everything that draws random numbers is on.
     let settings = Settings { flip: true, shift: 2, smoothing: 0.1, ..settings() };
     let [first, second, other] = ["first", "second", "other"].map(|name| folder.path().join(name));
@@ -137,7 +108,7 @@ fn a_run_leaves_its_files_and_the_same_seed_gives_the_same_bits() {
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         ("model", json!("lenet")),
         ("parameters", json!(62_006)),
-        ("data", json!("few shapes")),
+        ("data", json!("shapes")),
         ("train_images", json!(330)),
         ("test_images", json!(90)),
         ("settings", json!({"batch": 32})),
@@ -185,7 +156,7 @@ fn a_run_leaves_its_files_and_the_same_seed_gives_the_same_bits() {
 #[test]
 fn a_small_classifier_learns_64_pictures_by_heart() {
     let folder = TempFolder::new("training");
-    let mut data = small_set(64, 1);
+    let mut data = few_shapes(64, 1);
     data.test = data.train.clone();
     let settings = Settings { epochs: 36, rate: 3e-3, ..settings() };
     let (outcome, watch) = run(&settings, &data, folder.path()).unwrap();
@@ -197,7 +168,7 @@ fn a_small_classifier_learns_64_pictures_by_heart() {
 #[test]
 fn every_optimizer_and_schedule_runs() {
     let folder = TempFolder::new("training");
-    let data = small_set(96, 10);
+    let data = few_shapes(96, 10);
     let sgd = |momentum: f64, nesterov: bool| OptimizerKind::Sgd(Sgd { momentum, nesterov, weight_decay: 5e-4 });
     let adamw = OptimizerKind::Adam(Adam { weight_decay: 0.01, decoupled: true, ..Adam::default() });
     // Three steps an epoch; the rate is that of the epoch's last step, number 2 and 5 of 6.
@@ -226,7 +197,7 @@ fn every_optimizer_and_schedule_runs() {
 #[test]
 fn training_lowers_the_loss() {
     let folder = TempFolder::new("training");
-    let data = small_set(320, 40);
+    let data = few_shapes(320, 40);
     let settings = Settings { epochs: 3, ..settings() };
     let (_, watch) = run(&settings, &data, folder.path()).unwrap();
     assert!(watch.losses.windows(2).all(|pair| pair[1] < pair[0]), "{:?}", watch.losses);
@@ -235,7 +206,7 @@ fn training_lowers_the_loss() {
 #[test]
 fn it_stops_early_and_after_so_many_steps() {
     let folder = TempFolder::new("training");
-    let data = small_set(64, 20);
+    let data = few_shapes(64, 20);
     let out = folder.path();
     // Without a learning rate nothing gets better: one epoch to set the mark, two to wait.
     let (outcome, watch) =
@@ -267,7 +238,7 @@ fn assert_only_good_weights(out: &Path) {
 #[test]
 fn a_diverging_run_ends_with_an_error_and_keeps_the_last_good_weights() {
     let folder = TempFolder::new("training");
-    let data = small_set(96, 20);
+    let data = few_shapes(96, 20);
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 });
     let wild = Settings { rate: 1e30, optimizer: sgd, ..settings() };
 
@@ -304,7 +275,7 @@ fn a_diverging_run_ends_with_an_error_and_keeps_the_last_good_weights() {
 fn what_cannot_be_trained_is_an_error() {
     let folder = TempFolder::new("training");
     let text = |settings: Settings, data: &DataSet| run(&settings, data, folder.path()).err().unwrap().to_string();
-    let data = small_set(32, 10);
+    let data = few_shapes(32, 10);
     let unknown = text(Settings { model: "alexnet".to_owned(), ..settings() }, &data);
     assert!(unknown.contains("there is no model 'alexnet'") && unknown.contains("lenet, lab, ae3, ae4"), "{unknown}");
     assert!(text(Settings { epochs: 0, ..settings() }, &data).contains("nothing to train"));
@@ -361,7 +332,7 @@ fn check_detection(out: &Path, found: &std::collections::BTreeMap<&str, Metrics>
 #[test]
 fn a_classifiers_detection_matches_its_table() {
     let (folder, gpu) = (TempFolder::new("training"), gpu());
-    let data = small_set(160, 230);
+    let data = few_shapes(160, 230);
     run(&Settings { epochs: 1, ..settings() }, &data, &folder.path().join("train")).unwrap();
     let network = models::from_file(&gpu, &folder.path().join("train").join("best.safetensors"), None).unwrap();
     let noise = data::fake_data(0, 0, 70);
@@ -404,7 +375,7 @@ fn a_classifiers_detection_matches_its_table() {
 #[test]
 fn an_autoencoder_learns_and_detects() {
     let (folder, gpu) = (TempFolder::new("training"), gpu());
-    let data = small_set(96, 40);
+    let data = few_shapes(96, 40);
     let out = folder.path().join("train");
     let settings = Settings { model: "ae3".to_owned(), epochs: 3, batch: 8, rate: 1e-2, ..settings() };
     let (outcome, watch) = run(&settings, &data, &out).unwrap();
@@ -432,7 +403,7 @@ fn the_labs_autoencoder_is_judged_on_normalised_pixels() {
     let (folder, gpu) = (TempFolder::new("training"), gpu());
     let out = folder.path().join("train");
     let settings = Settings { model: "ae3-lab".to_owned(), epochs: 3, batch: 8, rate: 1e-2, ..settings() };
-    let (_, watch) = run(&settings, &small_set(96, 40), &out).unwrap();
+    let (_, watch) = run(&settings, &few_shapes(96, 40), &out).unwrap();
     assert!(watch.losses.windows(2).all(|pair| pair[1] < pair[0]), "{:?}", watch.losses);
 
     // The file says that the pixels are normalised. Black is then -1 and white 1, and a sigmoid reaches only white.

@@ -7,7 +7,7 @@ pub fn shadegrad(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_shadegrad")).args(arguments).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

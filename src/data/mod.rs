@@ -125,11 +125,16 @@ pub fn open(name: &str) -> Result<DataSet, DataError> {
 }
 
 /// Pictures of the built-in data set: enough to learn from, few enough to draw in a moment.
-const SHAPES: [(u64, u32); 2] = [(0, 20_000), (1, 4_000)];
+const SHAPES: [u32; 2] = [20_000, 4_000];
 
-/// The built-in `shapes`: training and test pictures from two seeds.
+/// The built-in `shapes`.
 pub fn built_in() -> DataSet {
-    let draw = |(seed, count): (u64, u32)| {
+    few_shapes(SHAPES[0], SHAPES[1])
+}
+
+/// So many of the built-in `shapes`: training and test pictures come from two seeds.
+pub fn few_shapes(train: u32, test: u32) -> DataSet {
+    let draw = |seed: u64, count: u32| {
         let mut images = Images::default();
         let mut picture = [0; SIZE];
         for index in 0..count {
@@ -141,7 +146,7 @@ pub fn built_in() -> DataSet {
     DataSet {
         name: "shapes".to_owned(),
         classes: shapes::CLASSES.map(str::to_owned).to_vec(),
-        train: draw(SHAPES[0]),
-        test: draw(SHAPES[1]),
+        train: draw(0, train),
+        test: draw(1, test),
     }
 }

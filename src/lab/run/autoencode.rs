@@ -11,11 +11,11 @@ use crate::lab::LabError;
 use crate::lab::detect::{self, Scored};
 use crate::lab::evaluate::{self, Resident};
 use crate::lab::results::{Detection, Picture, Plan, Reconstruction};
-use crate::lab::train;
+use crate::lab::train::{self, Settings};
 use crate::models;
 use crate::nn::{Layer, Mode, Network};
 
-use super::classify::{Follower, settings};
+use super::classify::Follower;
 use super::detection;
 use super::picture;
 use super::stage::Desk;
@@ -50,7 +50,7 @@ pub fn train(
     command: &[String],
 ) -> Result<Trained, LabError> {
     let epochs = plan.autoencoder_epochs;
-    let settings = settings(plan, model, epochs, rate, plan.seeds[0]);
+    let settings = Settings::plain(model, epochs, plan.batch, rate, plan.seeds[0]);
     let notes = serde_json::json!({ "lab": plan.preset, "model": model });
     let mut follower = Follower::new(desk.progress, epochs, None);
     let outcome = train::train(desk.gpu, &settings, data, desk.folder, (command, notes), &mut follower)?;

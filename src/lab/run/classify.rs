@@ -13,9 +13,8 @@ use crate::lab::evaluate::{self, Outputs, Resident};
 use crate::lab::results::{Detection, EpochFacts, LogitPair, Plan, Variant};
 use crate::lab::train::{self, Adversarial, Epoch, Settings, Watch};
 use crate::models;
-use crate::nn::{Network, OptimizerKind, Schedule};
+use crate::nn::Network;
 use crate::ood::metrics;
-use crate::ops::optimizer::Adam;
 
 use super::detection;
 use super::picture;
@@ -35,25 +34,6 @@ pub struct Trained {
 pub struct Judged {
     pub detection: Detection,
     pub logits: LogitPair,
-}
-
-/// How a model of the plan is trained.
-pub fn settings(plan: &Plan, model: &str, epochs: u32, rate: f64, seed: u64) -> Settings {
-    Settings {
-        model: model.to_owned(),
-        epochs,
-        batch: plan.batch,
-        rate,
-        optimizer: OptimizerKind::Adam(Adam::default()),
-        schedule: Schedule::Constant,
-        seed,
-        smoothing: 0.0,
-        flip: false,
-        shift: 0,
-        early_stop: None,
-        steps: None,
-        adversarial: None,
-    }
 }
 
 /// Follows a training run for the lab.
@@ -123,7 +103,7 @@ pub fn train(
 ) -> Result<Trained, LabError> {
     let adversarial =
         (variant.eps > 0.0).then_some(Adversarial { eps: variant.eps / 255.0, ratio: plan.adversarial_ratio });
-    let settings = Settings { adversarial, ..settings(plan, &plan.model, plan.epochs, plan.rate, seed) };
+    let settings = Settings { adversarial, ..Settings::plain(&plan.model, plan.epochs, plan.batch, plan.rate, seed) };
     let sets = [&data.test, noise].map(|images| Resident::new(desk.gpu, &images.clone().truncated(plan.curve_images)));
     let [id, ood] = sets;
     let mut follower = Follower::new(desk.progress, plan.epochs, Some([id?, ood?]));

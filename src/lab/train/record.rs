@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::gpu::{AdapterSummary, Gpu, MemoryStats};
 use crate::models;
 use crate::nn::{Network, OptimizerKind, Schedule};
+use crate::ops::optimizer::Adam;
 
 use super::super::LabError;
 use super::super::evaluate::Quality;
@@ -35,6 +36,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Adam at a constant rate, and nothing else: what the lab and most tests train with.
+    pub fn plain(model: &str, epochs: u32, batch: usize, rate: f64, seed: u64) -> Self {
+        Self {
+            model: model.to_owned(),
+            epochs,
+            batch,
+            rate,
+            optimizer: OptimizerKind::Adam(Adam::default()),
+            schedule: Schedule::Constant,
+            seed,
+            smoothing: 0.0,
+            flip: false,
+            shift: 0,
+            early_stop: None,
+            steps: None,
+            adversarial: None,
+        }
+    }
+
     /// Refuses what cannot be trained, before anything is read, opened or made for it.
     pub fn check(&self) -> Result<(), LabError> {
         let architecture = models::architecture(&self.model)?;

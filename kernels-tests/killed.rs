@@ -1,5 +1,12 @@
 //! The program killed from outside, and resumed.
 
+#![cfg(unix)]
+
+#[path = "common/folder.rs"]
+mod folder;
+#[path = "common/same.rs"]
+mod same;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,12 +14,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use shadegrad::data::{self, DataSet};
+use folder::TempFolder;
+use same::assert_same;
+use shadegrad::data::{self, few_shapes};
 use shadegrad::lab::train::State;
 use shadegrad::random::{Purpose, Stream};
-
-use crate::folder::TempFolder;
-use crate::{assert_same, small_set};
 
 const STATE: &str = "state.safetensors";
 
@@ -25,7 +31,7 @@ struct Bench {
 impl Bench {
     fn new(train: u32, test: u32, more: &[&str]) -> Self {
         let folder = TempFolder::new("killed");
-        data::write_cifar10(&DataSet { ..small_set(train, test) }, &folder.path().join("data")).unwrap();
+        data::write_cifar10(&few_shapes(train, test), &folder.path().join("data")).unwrap();
         Self { folder, more: more.iter().map(|&word| word.to_owned()).collect() }
     }
 
