@@ -5,21 +5,20 @@
 // start: x' = clamp(x0 + eps d, low, high) with d uniform in [-1, 1), from the words of the stream that is the
 // image's own (item = first + image), so that an image's start does not depend on the batch that it is in.
 // A gradient that is not finite goes through as the pixel: it must be seen, not pass for "no perturbation".
-// Needs random.wgsl before it. The kernels on vectors treat four elements an invocation and need extents that are
-// multiples of four; those on scalars treat one (step) or one block of the stream (start).
-// Grid: linear over the vectors, the elements or the blocks, 64 invocations a workgroup.
+// Needs random.wgsl, and scalar.wgsl or vec4.wgsl, before it. `step` treats one Value an invocation; `start_vectors` one
+// block of the stream, which is four elements, where an image's size is a multiple of four, and `start_scalars` the same
+// for any size.
+// Grid: linear over the values or the blocks, 64 invocations a workgroup.
 
 struct Params { count: u32, step: f32, eps: f32, low: f32, high: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> gradient: array<f32>;
-@group(0) @binding(3) var<storage, read> x0: array<f32>;
-@group(0) @binding(4) var<storage, read_write> moved: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Value>;
+@group(0) @binding(2) var<storage, read> gradient: array<Value>;
+@group(0) @binding(3) var<storage, read> x0: array<Value>;
+@group(0) @binding(4) var<storage, read_write> moved: array<Value>;
 
+@group(0) @binding(1) var<storage, read> x_scalars: array<f32>;
 @group(0) @binding(1) var<storage, read> x_vectors: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> gradient_vectors: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> x0_vectors: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> moved_vectors: array<vec4<f32>>;
 
 // blocks: of the stream, for one image; size: elements of one image
 struct Start { blocks: u32, images: u32, size: u32, first: u32, purpose: u32, seed_low: u32, seed_high: u32,
@@ -30,32 +29,19 @@ struct Start { blocks: u32, images: u32, size: u32, first: u32, purpose: u32, se
 
 // Sign and finiteness are read off the bits: an adapter may flush subnormal numbers to zero in a comparison, and
 // WGSL lets a compiler assume that no value is NaN.
-fn step_of(v: vec4<f32>, g: vec4<f32>, v0: vec4<f32>) -> vec4<f32> {
-    let bits = bitcast<vec4<u32>>(g);
-    let size = bits & vec4<u32>(0x7fffffffu);
-    let along = select(vec4<f32>(p.step), vec4<f32>(-p.step), bits != size);
-    var to = v + select(along, vec4<f32>(0.0), size == vec4<u32>(0u));
-    if PROJECT == 1u { to = clamp(to, v0 - p.eps, v0 + p.eps); }
-    to = clamp(to, vec4<f32>(p.low), vec4<f32>(p.high));
-    return select(to, g, size >= vec4<u32>(0x7f800000u));
-}
-
 @compute @workgroup_size(64)
-fn step_vectors(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-                @builtin(local_invocation_index) lane: u32) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.count / 4u { return; }
-    var v0 = vec4<f32>(0.0);
-    if PROJECT == 1u { v0 = x0_vectors[i]; }
-    moved_vectors[i] = step_of(x_vectors[i], gradient_vectors[i], v0);
-}
-
-@compute @workgroup_size(64)
-fn step_scalars(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-                @builtin(local_invocation_index) lane: u32) {
+fn step(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count { return; }
-    moved[i] = step_of(vec4<f32>(x[i]), vec4<f32>(gradient[i]), vec4<f32>(x0[i])).x;
+    let g = gradient[i];
+    let bits = bitcast<Bits>(g);
+    let size = bits & Bits(0x7fffffffu);
+    let along = select(Value(p.step), Value(-p.step), bits != size);
+    var to = x[i] + select(along, Value(0.0), size == Bits(0u));
+    if PROJECT == 1u { to = clamp(to, x0[i] - Value(p.eps), x0[i] + Value(p.eps)); }
+    to = clamp(to, Value(p.low), Value(p.high));
+    moved[i] = select(to, g, size >= Bits(0x7f800000u));
 }
 
 fn start_of(v0: vec4<f32>, image: u32, block: u32) -> vec4<f32> {
@@ -83,6 +69,6 @@ fn start_scalars(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
         let within = block * 4u + j;
         if within >= q.size { return; }
         let at = image * q.size + within;
-        started[at] = start_of(vec4<f32>(x[at]), image, block)[j];
+        started[at] = start_of(vec4<f32>(x_scalars[at]), image, block)[j];
     }
 }

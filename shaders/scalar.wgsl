@@ -1,2 +1,3 @@
 // Put before a kernel that treats its arrays one value at a time, where their length is no multiple of four.
 alias Value = f32;
+alias Bits = u32;

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use md5::{Digest, Md5};
+
 /// A file or folder that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -58,13 +60,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     })
 }
 
-/// FNV-1a over 64 bits (Fowler, Noll, Vo): tells contents apart, and is no guard against forgers.
+/// MD5 of the parts, one after the other: tells contents apart, and is no guard against forgers.
 pub fn fingerprint<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in parts.into_iter().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{hash:016x}")
+    let mut digest = Md5::new();
+    parts.into_iter().for_each(|part| digest.update(part));
+    hexadecimal(&digest.finalize())
+}
+
+/// Bytes as people compare them.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes a folder for results and checks that files can be made in it.

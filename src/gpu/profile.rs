@@ -119,7 +119,6 @@ impl Profiler {
     pub(super) fn collect(
         &mut self,
         device: &wgpu::Device,
-        _queue: &wgpu::Queue,
         index: wgpu::SubmissionIndex,
     ) -> std::result::Result<(), wgpu::PollError> {
         let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };

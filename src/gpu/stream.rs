@@ -133,7 +133,7 @@ impl Stream {
         self.commands.clear();
         self.blocks.clear();
         if let Some(profiler) = &mut self.profiler {
-            return profiler.collect(device, queue, index);
+            return profiler.collect(device, index);
         }
         self.in_flight.push_back(index);
         while self.in_flight.len() > MAX_IN_FLIGHT {

@@ -6,13 +6,12 @@
 use bytemuck::NoUninit;
 
 use super::noise::Source;
-use super::{kernel, launch_flat};
+use super::{kernel, launch_flat, launch_values, value_kernels};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 
-static STEP_VECTORS: Kernel = kernel!("perturb", "random" "perturb", "step_vectors", "rrrw");
-static STEP_SCALARS: Kernel = kernel!("perturb_scalars", "random" "perturb", "step_scalars", "rrrw");
-static START_VECTORS: Kernel = kernel!("random_start", "random" "perturb", "start_vectors", "rw");
-static START_SCALARS: Kernel = kernel!("random_start_scalars", "random" "perturb", "start_scalars", "rw");
+static STEP: [Kernel; 2] = value_kernels!("perturb", "random" "perturb", "step", "rrrw");
+static START_VECTORS: Kernel = kernel!("random_start", "vec4" "random" "perturb", "start_vectors", "rw");
+static START_SCALARS: Kernel = kernel!("random_start", "scalar" "random" "perturb", "start_scalars", "rw");
 
 /// The smallest and the largest value of a pixel.
 const RANGE: [f32; 2] = [0.0, 1.0];
@@ -73,15 +72,10 @@ pub fn step_into(
     if !step.is_finite() || !eps.is_finite() || eps < 0.0 {
         return Err(GpuError::operand("perturb", format!("a step of {step} in a ball of {eps} is not possible")));
     }
-    let count = x.count();
-    let params = Params { count: count as u32, step, eps, range: RANGE };
+    let params = |count| Params { count, step, eps, range: RANGE };
     let consts = [("PROJECT", u32::from(ball.is_some()))];
     let spans = [x.span(), gradient.span(), centre.span(), out.span()];
-    if count.is_multiple_of(4) {
-        launch_flat(gpu, &STEP_VECTORS, &consts, &params, &spans, count / 4)
-    } else {
-        launch_flat(gpu, &STEP_SCALARS, &consts, &params, &spans, count)
-    }
+    launch_values(gpu, &STEP, &consts, params, &spans, x.count())
 }
 
 /// `x + d` with `d` uniform in [-eps, eps] (pixel units), brought back into [0, 1]. Image `i` of `x`, counted along
@@ -105,7 +99,7 @@ pub fn random_start(gpu: &Gpu, x: &Tensor, eps: f32, source: Source) -> Result<T
         range: RANGE,
     };
     let kernel = if size.is_multiple_of(4) { &START_VECTORS } else { &START_SCALARS };
-    // The source has both kernels, and the other one asks whether to project.
+    // The source has the step, too, which asks whether to project.
     launch_flat(gpu, kernel, &[("PROJECT", 0)], &params, &[x.span(), out.span()], blocks * images)?;
     Ok(out)
 }

@@ -187,7 +187,7 @@ fn check(source: &Source, part: &mut Part, watch: &mut dyn FnMut(Progress)) -> R
             Err(error) => return Err(part.unreadable(&error)),
         }
     }
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = files::hexadecimal(&hasher.finalize());
     if found.eq_ignore_ascii_case(&source.md5) {
         return Ok(());
     }

@@ -169,23 +169,21 @@ impl<'a> Stages<'a> {
             return Ok(None);
         }
         let bytes = files::read(record, MAX_BYTES)?;
+        let mut damaged = |error: serde_json::Error| {
+            self.progress.note(&format!("{} is damaged ({error}): this stage is done anew", record.display()));
+            None
+        };
         // The key first: the rest may have been something else under another version of the program.
         let value: Value = match serde_json::from_slice(&bytes) {
             Ok(value) => value,
-            Err(error) => {
-                self.progress.note(&format!("{} is damaged ({error}): this stage is done anew", record.display()));
-                return Ok(None);
-            }
+            Err(error) => return Ok(damaged(error)),
         };
         if value["key"] != *key {
             return Ok(None);
         }
-        let kept: Kept<T> = match serde_json::from_slice(&bytes) {
+        let kept: Kept<T> = match serde_json::from_value(value) {
             Ok(kept) => kept,
-            Err(error) => {
-                self.progress.note(&format!("{} is damaged ({error}): this stage is done anew", record.display()));
-                return Ok(None);
-            }
+            Err(error) => return Ok(damaged(error)),
         };
         for (name, wanted) in &kept.files {
             let path = record.with_file_name(name);
