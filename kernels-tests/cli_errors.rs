@@ -30,6 +30,8 @@ fn check(folder: &Path, cases: &[Case]) {
         for name in ["HOME", "XDG_DATA_HOME", "APPDATA", "LOCALAPPDATA", "USERPROFILE"] {
             command.env(name, folder.join("home"));
         }
+        // Mesa keeps compiled shaders in the home folder, or there.
+        command.env("XDG_CACHE_HOME", std::env::temp_dir());
         let output = command.args(&arguments).current_dir(folder).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "'{line}': {stderr}");

@@ -239,6 +239,8 @@ fn attacks(recipe: &Recipe, at: usize, convention: &str) -> Attacks {
         variant: Variant { name: if eps == 0.0 { "baseline".to_owned() } else { format!("fgsm-{eps}") }, eps },
         seed: recipe.seeds[0],
         images: 2000,
+        pgd_images: if recipe.pgd { 200 } else { 0 },
+        table_images: 500,
         convention: convention.to_owned(),
         clean_accuracy,
         by_eps: by_eps.to_vec(),

@@ -247,6 +247,8 @@ pub fn attacks(
         variant: variant.clone(),
         seed,
         images: images.count(),
+        pgd_images: by_pgd.first().map_or(0, |tally| tally.images),
+        table_images: images.count().min(plan.table_images),
         convention: plan.convention.name().to_owned(),
         clean_accuracy: untargeted.first().map_or(0.0, Tally::clean_accuracy),
         by_eps: by_eps.collect(),

@@ -23,9 +23,10 @@ use crate::random::{Purpose, Stream};
 use super::LabError;
 use super::evaluate::{self, Resident};
 use adversary::Adversary;
-use lesson::{Lesson, Pictures};
-use meter::LossMeter;
 use state::Keeper;
+
+pub(in crate::lab) use lesson::{Lesson, Pictures};
+pub(in crate::lab) use meter::LossMeter;
 
 pub use memory::{Need, need};
 pub use record::{Adversarial, Epoch, Outcome, Robustness, Settings, Watch};
@@ -90,7 +91,8 @@ pub fn train_kept(
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let per_epoch = train.count().div_ceil(settings.batch);
     let total_steps = (u64::from(settings.epochs) * per_epoch as u64).min(settings.steps.unwrap_or(u64::MAX));
-    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: Tape::new(gpu) };
+    let tape = Tape::new(gpu);
+    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
     let mut meter = LossMeter::new(gpu)?;
     let mut at = Position::default();
     if let Some(state) = &care.from {

@@ -2,19 +2,19 @@
 
 use crate::attack::{self, AttackError};
 use crate::autograd::Tape;
-use crate::data::{DIMS, fake_data};
+use crate::data::fake_data;
 use crate::gpu::{Gpu, GpuError, Tensor, Words};
 use crate::models;
-use crate::nn::{Mode, Network, Optimizer, OptimizerKind, Task};
-use crate::ops::gather::{self, ByteSet};
-use crate::ops::optimizer::Adam;
+use crate::nn::{Network, Optimizer, Task};
 
 use super::LabError;
+use super::evaluate::Resident;
+use super::train::{Lesson, LossMeter, Pictures, Settings};
 
 /// Which step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A batch gathered, forward, backward to the weights, Adam.
+    /// A step of `train`: a batch gathered, forward, backward to the weights, Adam.
     Train,
     /// Forward, backward to the pixels alone, and a step of 8/255 along the sign.
     Attack,
@@ -39,17 +39,18 @@ pub fn default_batch(model: &str) -> usize {
     }
 }
 
-/// A model and a batch of noise, ready to run steps.
+/// A model and a batch of noise, ready to run steps: those of `train`, or those of an attack.
 pub struct Workload {
     gpu: Gpu,
     kind: Kind,
+    settings: Settings,
     network: Network,
     optimizer: Optimizer,
+    meter: LossMeter,
     tape: Tape,
-    set: ByteSet,
+    set: Resident,
     order: Words,
-    batch: usize,
-    steps: u32,
+    steps: u64,
     /// The attacked batch, its labels, and where its pictures go.
     attacked: Option<(Tensor, Words, Tensor)>,
 }
@@ -64,21 +65,23 @@ impl Workload {
         if batch == 0 {
             return Err(GpuError::operand("step", "a batch has at least one picture").into());
         }
-        let network = Network::new(gpu, plan, 0)?;
-        let optimizer = Optimizer::new(gpu, OptimizerKind::Adam(Adam::default()), network.parameters())?;
+        let settings = Settings::plain(model, 1, batch, 1e-3, 0);
+        let network = Network::new(gpu, plan, settings.seed)?;
+        let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
         let images = fake_data(0, 0, batch);
-        let set = ByteSet::new(gpu, DIMS, &images.bytes, &images.labels)?;
+        let set = Resident::new(gpu, &images)?;
         let order = gpu.words(&(0..batch as u32).collect::<Vec<_>>())?;
         let attacked = match kind {
             Kind::Train => None,
             Kind::Attack => {
-                let (x, labels) = gather::batch(gpu, &set, &order, 0, batch, None)?;
+                let labels: Vec<u32> = images.labels.iter().map(|&label| u32::from(label)).collect();
+                let x = set.pixels(gpu, 0, batch)?;
                 let out = gpu.empty(x.shape())?;
-                Some((x, labels, out))
+                Some((x, gpu.words(&labels)?, out))
             }
         };
-        let tape = Tape::new(gpu);
-        Ok(Self { gpu: gpu.clone(), kind, network, optimizer, tape, set, order, batch, steps: 0, attacked })
+        let (meter, tape) = (LossMeter::new(gpu)?, Tape::new(gpu));
+        Ok(Self { gpu: gpu.clone(), kind, settings, network, optimizer, meter, tape, set, order, steps: 0, attacked })
     }
 
     /// Which step this is.
@@ -92,17 +95,11 @@ impl Workload {
         if let Some((x, labels, out)) = &self.attacked {
             return Ok(attack::fgsm_into(gpu, &self.network, x, labels, 8.0 / 255.0, out)?);
         }
-        let (x, labels) = gather::batch(gpu, &self.set, &self.order, 0, self.batch, None)?;
-        let bound = self.network.bind(&self.tape)?;
-        let x = self.tape.leaf(&x);
-        let output = self.network.forward(&self.tape, &bound, x, Mode::Training { seed: 0, step: self.steps })?;
-        let loss = match self.network.architecture().task {
-            Task::Classify => self.tape.cross_entropy_mean(output, &labels, 0.0)?,
-            Task::Reconstruct => self.tape.mse_mean(output, self.network.target(&self.tape, x)?)?,
-        };
-        self.tape.backward(loss, bound.leaves())?;
-        self.tape.reset();
-        self.optimizer.step(gpu, self.network.parameters(), 1e-3)?;
+        let lesson =
+            Lesson { gpu, settings: &self.settings, network: &self.network, train: &self.set, tape: &self.tape };
+        let pictures = Pictures { order: &self.order, first: 0, count: self.settings.batch, epoch: 1 };
+        let moved = (&mut self.meter, &mut self.optimizer);
+        lesson.step(&pictures, (self.steps, self.settings.rate), &mut None, moved)?;
         self.steps += 1;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::lab::axis::{Axis, Unit, share};
+use crate::lab::axis::{Axis, Unit, share, thousands};
 use crate::lab::results::{Attacks, ByEps, Detection, EpochFacts, LabResult};
 
 use super::charts::{self, Banded, Curve, Curves, Sets};
@@ -73,8 +73,11 @@ pub(super) fn all(result: &LabResult, groups: &[Group<'_>], scores: &[&str]) -> 
             .iter()
             .enumerate()
             .filter_map(|(at, attack)| {
-                let caption =
-                    format!("{}: targeted success in percent, ε = {}/255", attack.variant.name, result.plan.shown_eps);
+                let first = thousands(&attack.table_images.to_string());
+                let caption = format!(
+                    "{}: targeted success in percent, ε = {}/255, first {first} pictures",
+                    attack.variant.name, result.plan.shown_eps
+                );
                 tables::targets(&format!("targets-{at}"), caption, &result.classes, &attack.targets)
             })
             .collect(),

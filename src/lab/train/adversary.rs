@@ -23,7 +23,7 @@ const PGD_STEPS: u32 = 5;
 /// A fall of the accuracy under PGD from one epoch to the next that is an alarm.
 const ALARM: f64 = 0.2;
 
-pub(super) struct Adversary {
+pub(in crate::lab) struct Adversary {
     settings: Adversarial,
     seed: u64,
     /// What each picture's loss counts, for each size of batch: a run has two.

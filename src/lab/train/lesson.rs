@@ -12,16 +12,16 @@ use super::adversary::Adversary;
 use super::meter::LossMeter;
 
 /// What all steps of a run have in common.
-pub(super) struct Lesson<'a> {
+pub(in crate::lab) struct Lesson<'a> {
     pub gpu: &'a Gpu,
     pub settings: &'a Settings,
     pub network: &'a Network,
     pub train: &'a Resident,
-    pub tape: Tape,
+    pub tape: &'a Tape,
 }
 
 /// The pictures of a step: `first..first + count` in an epoch's order.
-pub(super) struct Pictures<'a> {
+pub(in crate::lab) struct Pictures<'a> {
     pub order: &'a Words,
     pub first: usize,
     pub count: usize,

@@ -35,7 +35,8 @@ pub fn need(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabE
     let network = Network::new(gpu, architecture, settings.seed)?;
     let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
-    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: Tape::new(gpu) };
+    let tape = Tape::new(gpu);
+    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
     let mut meter = LossMeter::new(gpu)?;
     let order = gpu.empty_words(train.count())?;
     // An epoch has batches of two sizes, and after them its evaluation. What comes later finds its memory in the pool.

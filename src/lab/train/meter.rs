@@ -7,7 +7,7 @@ use super::super::LabError;
 use super::state::Position;
 
 /// The mean training loss over a stretch, summed on the device and read back now and then.
-pub(super) struct LossMeter {
+pub(in crate::lab) struct LossMeter {
     sum: Tensor,
     pub(super) pending: usize,
     pub(super) total: f64,
@@ -15,7 +15,7 @@ pub(super) struct LossMeter {
 }
 
 impl LossMeter {
-    pub(super) fn new(gpu: &Gpu) -> Result<Self, LabError> {
+    pub(in crate::lab) fn new(gpu: &Gpu) -> Result<Self, LabError> {
         Ok(Self { sum: gpu.zeros([1])?, pending: 0, total: 0.0, images: 0 })
     }
 
