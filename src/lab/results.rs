@@ -229,9 +229,7 @@ pub struct Attacks {
     pub seed: u64,
     pub images: usize,
     /// The first so many of them were attacked with PGD, and the first so many towards every class.
-    #[serde(default)]
     pub pgd_images: usize,
-    #[serde(default)]
     pub table_images: usize,
     /// `pixels` (ours) or `lab` (the lab's conventions: epsilon on inputs in [-1, 1], model in training mode).
     pub convention: String,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::lab::axis::share;
+use crate::lab::axis::{share, thousands};
 use crate::lab::results::{Attacks, LabResult};
 
 use super::groups::{Group, class_name, in_255ths, same_eps, score_label, shown};
@@ -225,7 +225,8 @@ fn attacks(result: &LabResult) -> Vec<String> {
     if let Some(first) = result.attacks.first() {
         said.push(format!(
             "One model a variant was attacked (seed {}, {} test pictures), so these numbers have no spread over seeds.",
-            first.seed, first.images
+            first.seed,
+            thousands(&first.images.to_string())
         ));
     }
     said
