@@ -6,12 +6,15 @@
 // All lanes need the same MB KW weights for a (c, ky). Read at one address each they cost as much as reads that
 // differ (a software adapter does not see that the address is uniform). So lane l reads weights l, l + LANES, ...:
 // one read brings LANES weights, and a broadcast, which is a register move, hands each of them to all lanes.
-// Weights then cost next to nothing, and a tile of many channels and few positions is best: the few positions of
-// x stay in registers.
+// Weights then cost next to nothing, and what is left to save is reads of x. RB output rows to one invocation share
+// them: at stride 1 the line of x that serves row r at ky serves row r + 1 at ky - 1, so each step of ky reads one
+// new line and hands the others on.
 //
-// A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x XB neighbouring
-// positions of a row. KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; WEIGHTS = ceil(MB KW / LANES).
-// Grid: linear over batch x grid_h x ceil(grid_w / XB) in x and y, z = SO SO ceil(out_c / MB).
+// A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
+// rows x XB neighbouring positions. KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
+// must be 0 where S > 1; KERNEL is the kernel's whole extent, of which a phase meets KH rows at the most;
+// WEIGHTS = ceil(MB KW / LANES).
+// Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO SO ceil(out_c / MB).
 
 struct Params {
     batch: u32, in_c: u32, in_h: u32, in_w: u32,
@@ -24,17 +27,24 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
+// x at (iy, ix) of the plane that begins at `plane`; zero outside.
+fn padded(plane: u32, iy: i32, ix: i32) -> f32 {
+    let clamped = plane + u32(clamp(iy, 0, i32(p.in_h) - 1)) * p.in_w + u32(clamp(ix, 0, i32(p.in_w) - 1));
+    return select(0.0, x[clamped], iy >= 0 && iy < i32(p.in_h) && ix >= 0 && ix < i32(p.in_w));
+}
+
 @compute @workgroup_size(LANES)
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
           @builtin(local_invocation_index) lane: u32) {
     let blocks = (p.grid_w + XB - 1u) / XB;
     let index = (group.y * groups.x + group.x) * LANES + lane;
-    let count = p.batch * p.grid_h * blocks;
+    let row_blocks = (p.grid_h + RB - 1u) / RB;
+    let count = p.batch * row_blocks * blocks;
     // Lanes past the end repeat the last one: they must stay, since the others read from them.
     let i = min(index, count - 1u);
     let gx0 = (i % blocks) * XB;
-    let gy = (i / blocks) % p.grid_h;
-    let n = i / (blocks * p.grid_h);
+    let gy0 = ((i / blocks) % row_blocks) * RB;
+    let n = i / (blocks * row_blocks);
 
     let channel_blocks = (p.out_c + MB - 1u) / MB;
     let m0 = (group.z % channel_blocks) * MB;
@@ -55,46 +65,62 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         at[v] = (phase * p.out_c + min(m0 + t / KW, p.out_c - 1u)) * p.in_c * KH * KW + t % KW;
     }
     let ix0 = i32(gx0 * S) - pad_x;
-    let iy0 = i32(gy * S) - pad_y;
-    var sum: array<f32, MB * XB>;
+    let iy0 = i32(gy0 * S) - pad_y;
+    // The taps that this phase has, and that meet x for any lane: rows in the padding add nothing.
+    let absent = i32(KH - (KERNEL - (py + p.padding) % SO + SO - 1u) / SO);
+    let first = subgroupMin(clamp(-iy0 - i32(SHARED), absent, i32(KH)));
+    let end = subgroupMax(clamp(i32(p.in_h) - iy0, 0, i32(KH)));
+    var sum: array<f32, MB * RB * XB>;
     for (var c = 0u; c < p.in_c; c++) {
-        for (var ky = 0u; ky < KH; ky++) {
-            let iy = iy0 + i32(ky);
-            let inside = iy >= 0 && iy < i32(p.in_h);
-            let row = ((n * p.in_c + c) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
-            var line: array<f32, SPAN>;
+        let plane = (n * p.in_c + c) * p.in_h * p.in_w;
+        var line: array<f32, RB * SPAN>;
+        for (var r = 0u; r < SHARED; r++) { // unroll
             for (var s = 0u; s < SPAN; s++) { // unroll
-                let ix = ix0 + i32(s);
-                let value = x[row + u32(clamp(ix, 0, i32(p.in_w) - 1))];
-                line[s] = select(0.0, value, inside && ix >= 0 && ix < i32(p.in_w));
+                line[(r + 1u) * SPAN + s] = padded(plane, iy0 + first + i32(r), ix0 + i32(s));
+            }
+        }
+        for (var ky = first; ky < end; ky++) {
+            for (var r = 0u; r < SHARED; r++) { // unroll
+                for (var s = 0u; s < SPAN; s++) { // unroll
+                    line[r * SPAN + s] = line[(r + 1u) * SPAN + s];
+                }
+            }
+            for (var s = 0u; s < SPAN; s++) { // unroll
+                line[SHARED * SPAN + s] = padded(plane, iy0 + ky + i32(SHARED), ix0 + i32(s));
             }
             var held: array<f32, WEIGHTS>;
             for (var v = 0u; v < WEIGHTS; v++) { // unroll
-                held[v] = weights[at[v] + (c * KH + ky) * KW];
+                held[v] = weights[at[v] + (c * KH + u32(ky)) * KW];
             }
             for (var m = 0u; m < MB; m++) { // unroll
                 for (var kx = 0u; kx < KW; kx++) { // unroll
                     let w = subgroupBroadcast(held[(m * KW + kx) / LANES], (m * KW + kx) % LANES);
-                    for (var j = 0u; j < XB; j++) { // unroll
-                        sum[m * XB + j] += w * line[j * S + kx];
+                    for (var r = 0u; r < RB; r++) { // unroll
+                        for (var j = 0u; j < XB; j++) { // unroll
+                            sum[(m * RB + r) * XB + j] += w * line[r * SPAN + j * S + kx];
+                        }
                     }
                 }
             }
         }
     }
 
-    let oy = gy * SO + py;
-    if index >= count || oy >= p.out_h { return; }
+    if index >= count { return; }
     for (var m = 0u; m < MB; m++) { // unroll
         if m0 + m < p.out_c {
-            let row = ((n * p.out_c + m0 + m) * p.out_h + oy) * p.out_w;
-            for (var j = 0u; j < XB; j++) { // unroll
-                let ox = (gx0 + j) * SO + px;
-                if gx0 + j < p.grid_w && ox < p.out_w {
-                    var value = sum[m * XB + j];
-                    if BIAS == 1u { value += bias[m0 + m]; }
-                    if RELU == 1u { value = select(value, 0.0, value < 0.0); }
-                    out[row + ox] = value;
+            for (var r = 0u; r < RB; r++) { // unroll
+                let oy = (gy0 + r) * SO + py;
+                if gy0 + r < p.grid_h && oy < p.out_h {
+                    let row = ((n * p.out_c + m0 + m) * p.out_h + oy) * p.out_w;
+                    for (var j = 0u; j < XB; j++) { // unroll
+                        let ox = (gx0 + j) * SO + px;
+                        if gx0 + j < p.grid_w && ox < p.out_w {
+                            var value = sum[(m * RB + r) * XB + j];
+                            if BIAS == 1u { value += bias[m0 + m]; }
+                            if RELU == 1u { value = select(value, 0.0, value < 0.0); }
+                            out[row + ox] = value;
+                        }
+                    }
                 }
             }
         }

@@ -72,6 +72,8 @@ struct Walk {
     /// The direct kernel and the one that shares weights in a subgroup.
     kernels: [&'static Kernel; 2],
     padding: usize,
+    /// The kernel's extent, and how much of it one phase meets.
+    kernel: usize,
     taps: usize,
     input_stride: usize,
     output_stride: usize,
@@ -85,6 +87,7 @@ impl Walk {
         Self {
             kernels: [&DIRECT, &SUBGROUP],
             padding,
+            kernel,
             taps: kernel,
             input_stride: stride,
             output_stride: 1,
@@ -109,16 +112,19 @@ fn direct(
         return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
     }
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
-    let row_block = tiles::positions(gpu, variant, grid_w, out_c);
-    let channel_block = tiles::channels(variant, out_c, walk.taps, row_block);
+    let [rows, row_block, channel_block] =
+        tiles::tile(gpu, variant, [out_c, grid_h, grid_w], walk.taps, walk.input_stride);
     let lanes = tiles::lanes(gpu, variant);
-    let consts: [Const; 12] = [
+    let consts: [Const; 15] = [
         ("KH", walk.taps as u32),
         ("KW", walk.taps as u32),
+        ("KERNEL", walk.kernel as u32),
         ("S", walk.input_stride as u32),
         ("SO", walk.output_stride as u32),
         ("FLIP", u32::from(walk.flip)),
         ("MB", channel_block as u32),
+        ("RB", rows as u32),
+        ("SHARED", rows as u32 - 1),
         ("XB", row_block as u32),
         ("SPAN", ((row_block - 1) * walk.input_stride + walk.taps) as u32),
         ("LANES", lanes),
@@ -136,7 +142,7 @@ fn direct(
     // Every output element meets every tap of every input channel of its phase.
     gpu.next_work(2 * out.count() * in_c * walk.taps * walk.taps, 4 * (x.count() + weights.count() + out.count()));
     let bias = bias.unwrap_or(weights);
-    let grid = Grid::linear(batch * grid_h * grid_w.div_ceil(row_block), lanes as usize)
+    let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
         .layers(walk.output_stride * walk.output_stride * out_c.div_ceil(channel_block));
     gpu.launch(
         walk.kernels[variant as usize],
@@ -236,6 +242,7 @@ fn spread(
     let walk = Walk {
         kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP],
         padding: window.padding,
+        kernel,
         taps,
         input_stride: 1,
         output_stride: window.stride,
@@ -267,7 +274,7 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     if variant == ConvVariant::Naive {
         return naive::backward_weights(gpu, x, dy, window, dw);
     }
-    let (lanes, row_block) = (tiles::lanes(gpu, variant), tiles::positions(gpu, variant, out_w, out_c));
+    let (lanes, row_block) = (tiles::lanes(gpu, variant), tiles::positions(gpu, variant, out_w, out_c <= 4));
     let [channel_block, rows] = tiles::weight_tile(gpu, variant, out_c, in_c * kernel, kernel, row_block);
     let row_groups = (in_c * kernel).div_ceil(lanes as usize * rows);
     let groups = row_groups * out_c.div_ceil(channel_block);

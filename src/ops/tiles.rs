@@ -2,7 +2,7 @@
 //!
 //! | adapter | convolution | tile of one invocation |
 //! | --- | --- | --- |
-//! | software, with subgroups | `subgroup` | many channels x 3 to 5 positions: weights are broadcast, x is dear |
+//! | software, with subgroups | `subgroup` | many channels x up to 4 rows x 3 to 8 positions: weights are broadcast, rows share x |
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
 //! | GPU | `direct` | 8 channels x 2 to 4 positions: registers are dear |
 //!
@@ -65,8 +65,12 @@ pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
     }
 }
 
-/// Products to one invocation's tile and tap row at the most: beyond that, software adapters compile for seconds.
-const MOST_PRODUCTS: usize = 400;
+/// Products to one invocation's tile and tap row at the most, and sums (each is a store in the end): beyond that,
+/// software adapters compile for seconds.
+const MOST_PRODUCTS: usize = 800;
+const MOST_SUMS: usize = 256;
+/// The same for the weight gradient.
+const MOST_WEIGHT_PRODUCTS: usize = 400;
 
 /// The count of `least..=most` that wastes least at the end of `width`, the largest of equals.
 fn even(width: usize, least: usize, most: usize) -> usize {
@@ -79,11 +83,18 @@ fn shared(channels: usize, most: usize) -> usize {
     channels.div_ceil(channels.div_ceil(most.max(1)))
 }
 
-/// Positions of a row to one invocation, for a given number of output channels.
-pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, channels: usize) -> usize {
+/// Rows to one invocation, forward and backward-data: at stride 1 they share lines of x.
+fn rows(variant: ConvVariant, height: usize, stride: usize) -> usize {
+    match variant {
+        ConvVariant::Subgroup if stride == 1 => even(height, 2, 4),
+        _ => 1,
+    }
+}
+
+/// Positions of a row to one invocation; `many` where a read of x must serve many of them to be worth it.
+pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
     match (variant, gpu.adapter().is_software()) {
-        // With few channels a read of x serves few products unless it serves many positions.
-        (ConvVariant::Subgroup, _) if channels <= 4 => even(width, 5, 8),
+        (ConvVariant::Subgroup, _) if many => even(width, 5, 8),
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
@@ -91,13 +102,22 @@ pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, channels: usize)
     }
 }
 
-/// Output channels to one invocation, forward and backward-data; `taps` is a tap row's length.
-pub fn channels(variant: ConvVariant, channels: usize, taps: usize, positions: usize) -> usize {
-    match variant {
-        ConvVariant::Subgroup => shared(channels, (MOST_PRODUCTS / (taps * positions)).min(32)),
+/// Rows, positions and output channels to one invocation, forward and backward-data, for an output grid of
+/// [channels, height, width]; `taps` is a tap row's length.
+pub fn tile(gpu: &Gpu, variant: ConvVariant, grid: [usize; 3], taps: usize, stride: usize) -> [usize; 3] {
+    let [channels, height, width] = grid;
+    let rows = rows(variant, height, stride);
+    // Few sums to a read of x, or no line of x that rows share.
+    let positions = positions(gpu, variant, width, channels * rows <= 16 || stride > 1);
+    let block = match variant {
+        ConvVariant::Subgroup => {
+            let most = (MOST_PRODUCTS / (taps * rows * positions)).min(MOST_SUMS / (rows * positions)).min(32);
+            shared(channels, most)
+        }
         ConvVariant::Direct => shared(channels, 8),
         ConvVariant::Naive => 1,
-    }
+    };
+    [rows, positions, block]
 }
 
 /// Output channels and rows (c, ky) to one invocation of the weight gradient; `rows` is how many rows there are.
@@ -111,8 +131,8 @@ pub fn weight_tile(
 ) -> [usize; 2] {
     let (channels, most) = match (variant, gpu.adapter().is_software()) {
         (ConvVariant::Subgroup, _) => {
-            let channels = shared(out_channels, (MOST_PRODUCTS / (2 * taps * positions)).min(16));
-            (channels, (MOST_PRODUCTS / (channels * taps * positions)).clamp(1, 4))
+            let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * taps * positions)).min(16));
+            (channels, (MOST_WEIGHT_PRODUCTS / (channels * taps * positions)).clamp(1, 4))
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
