@@ -116,10 +116,14 @@ fn wait_for(path: &Path, child: &mut Child) {
     }
 }
 
+fn wanted_kills() -> u32 {
+    std::env::var("SHADEGRAD_KILLS").map_or(4, |text| text.parse().unwrap())
+}
+
 /// `SHADEGRAD_KILLS=30` kills thirty: half of them at any moment, half while the state is written.
 #[test]
 fn a_run_that_was_killed_at_any_moment_goes_on_to_the_same_bits() {
-    let kills = std::env::var("SHADEGRAD_KILLS").map_or(4, |text| text.parse().unwrap());
+    let kills = wanted_kills();
     let bench = Bench::new(
         320,
         100,
@@ -182,7 +186,7 @@ fn a_run_that_was_killed_at_any_moment_goes_on_to_the_same_bits() {
 }
 
 /// A file that may not grow fails like one on a full disk, and any user can have it: the shell limits the size of the
-/// program's files (in units of 512 bytes), and has the signal for it passed over.
+/// program's files (in units of 512 bytes), and has the signal for it passed over. `SHADEGRAD_KILLS=30` fills ten.
 #[test]
 fn a_disk_that_is_full_while_the_state_is_written_leaves_the_one_before() {
     let bench = Bench::new(64, 20, &["--epochs", "2", "--batch", "8", "--save-every", "3"]);
@@ -194,7 +198,9 @@ fn a_disk_that_is_full_while_the_state_is_written_leaves_the_one_before() {
     child.wait().unwrap();
     let before = fs::read(out.join(STATE)).unwrap();
     let size = before.len() / 512;
-    for limit in [size / 2, size - 2] {
+    let times = (wanted_kills() as usize / 3).max(2);
+    // From a disk that takes next to nothing to one that lacks a KiB.
+    for limit in (0..times).map(|time| 1 + time * (size - 3) / (times - 1)) {
         let mut limited = Command::new("sh");
         limited.args(["-c", r#"trap "" XFSZ; ulimit -f "$0"; exec "$@""#, &limit.to_string()]);
         limited

@@ -15,6 +15,7 @@ use folder::TempFolder;
 use same::assert_same;
 use serde_json::{Value, json};
 use shadegrad::data::{DataSet, few_shapes};
+use shadegrad::gpu::{Gpu, GpuError, GpuOptions};
 use shadegrad::lab::LabError;
 use shadegrad::lab::train::{Adversarial, Care, Epoch, Settings, State, Watch, train, train_kept};
 use shadegrad::nn::{OptimizerKind, Schedule};
@@ -85,6 +86,44 @@ fn a_run_that_was_left_anywhere_goes_on_to_the_same_bits() {
             go_on(&settings, &data, &out, NEVER).unwrap();
             assert_same(&out, &whole, &format!("{name}, left at {moment}"));
         }
+    }
+}
+
+/// Destroys a device when the run that uses it has asked so many times.
+struct Destroy(Gpu, usize);
+
+impl Watch for Destroy {
+    fn begin(&mut self, _epoch: u32, _steps: usize) {}
+    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
+    fn end(&mut self, _epoch: &Epoch) {}
+    fn interrupted(&mut self) -> bool {
+        self.1 = self.1.saturating_sub(1);
+        if self.1 == 0 {
+            self.0.destroy();
+        }
+        false
+    }
+}
+
+#[test]
+fn a_device_that_is_lost_is_an_error_and_the_run_goes_on_to_the_same_bits_on_another() {
+    let folder = TempFolder::new("resume");
+    let data = few_shapes(236, 40);
+    let whole = folder.path().join("whole");
+    train(&gpu(), &settings(), &data, &whole, notes(), &mut Leave(NEVER)).unwrap();
+    // Within the first epoch, in its evaluation, and within the second; the state is kept after every fourth step.
+    for moment in [9, 31, 50] {
+        let out = folder.path().join(format!("lost at {moment}"));
+        let lost = Gpu::open(&GpuOptions { adapter: None, poison: true }).unwrap();
+        let care = Care { every: Some(4), ..Care::default() };
+        let mut destroy = Destroy(lost.clone(), moment);
+        let outcome = train_kept(&lost, &settings(), &data, &out, notes(), care, &mut destroy).map(|_| ());
+        let error = outcome.expect_err("a lost device");
+        assert!(matches!(error, LabError::Gpu(GpuError::DeviceLost { .. })), "{error:?}");
+        let text = error.to_string();
+        assert!(text.starts_with("the GPU device was lost") && !text.contains('\n'), "{text}");
+        go_on(&settings(), &data, &out, NEVER).unwrap();
+        assert_same(&out, &whole, &format!("lost at {moment}"));
     }
 }
 

@@ -348,6 +348,12 @@ impl Gpu {
         }
     }
 
+    /// Destroys the device, as a driver that crashes would: whatever is asked of it from here on is
+    /// [`GpuError::DeviceLost`]. For tests of what survives that.
+    pub fn destroy(&self) {
+        self.0.device.destroy();
+    }
+
     /// Waits until all work is done.
     pub fn wait(&self) -> Result<()> {
         self.flush()?;
