@@ -5,18 +5,20 @@
 //
 // Forward: SO = 1, S = stride, pad = padding. Backward-data (FLIP = 1): S = 1, SO = stride; every phase
 // (py, px) of the output meets only every SO-th tap, so conv2d_pack.wgsl gives it a small kernel of its
-// own and no tap is tested in vain; pad = KH - 1 - (py + padding) / SO. A transposed convolution's forward
-// pass is the same thing.
+// own, KH x KH, and no tap is tested in vain; pad = KH - 1 - (py + padding) / SO. Where phases have unequal taps
+// (3 taps at stride 2 are 1 and 2), each launch takes the columns px from first_px whose last KW taps are not zero,
+// and the loop over ky begins at the first row that the phase has. A transposed convolution's forward pass is the same
+// thing.
 //
 // One invocation: MB channels x XB neighbouring positions of a row, in registers. A row segment of the
 // input is loaded once and serves all KW taps; weights have the same address for the whole workgroup.
-// KH, KW: kernel; S, SO, FLIP: above; SPAN = (XB - 1) S + KW; MB, XB, LANES: tile; BIAS, RELU: 0 or 1.
-// Grid: linear over batch x grid_h x ceil(grid_w / XB) in x and y, z = SO SO ceil(out_c / MB).
+// KERNEL: the kernel's whole extent; KH, KW, S, SO, FLIP: above (forward, KH = KW = KERNEL); SPAN = (XB - 1) S + KW; MB, XB, LANES: tile; BIAS, RELU: 0 or 1.
+// Grid: linear over batch x grid_h x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
 
 struct Params {
     batch: u32, in_c: u32, in_h: u32, in_w: u32,
     out_c: u32, out_h: u32, out_w: u32,
-    grid_h: u32, grid_w: u32, padding: u32,
+    grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -38,9 +40,9 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
 
     let channel_blocks = (p.out_c + MB - 1u) / MB;
     let m0 = (group.z % channel_blocks) * MB;
-    let phase = group.z / channel_blocks;
-    let py = phase / SO;
-    let px = phase % SO;
+    let py = group.z / channel_blocks / p.phases_x;
+    let px = p.first_px + group.z / channel_blocks % p.phases_x;
+    let phase = py * SO + px;
     var pad_y = i32(p.padding);
     var pad_x = i32(p.padding);
     if FLIP == 1u {
@@ -51,13 +53,14 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     // Channels past the end read the last one's weights.
     var at: array<u32, MB>;
     for (var m = 0u; m < MB; m++) { // unroll
-        at[m] = (phase * p.out_c + min(m0 + m, p.out_c - 1u)) * p.in_c * KH * KW;
+        at[m] = (phase * p.out_c + min(m0 + m, p.out_c - 1u)) * p.in_c * KH * KH + KH - KW;
     }
     let ix0 = i32(gx0 * S) - pad_x;
     let iy0 = i32(gy * S) - pad_y;
+    let absent = KH - (KERNEL - (py + p.padding) % SO + SO - 1u) / SO;
     var sum: array<f32, MB * XB>;
     for (var c = 0u; c < p.in_c; c++) {
-        for (var ky = 0u; ky < KH; ky++) {
+        for (var ky = absent; ky < KH; ky++) {
             let iy = iy0 + i32(ky);
             let inside = iy >= 0 && iy < i32(p.in_h);
             let row = ((n * p.in_c + c) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
@@ -69,7 +72,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             }
             for (var m = 0u; m < MB; m++) { // unroll
                 for (var kx = 0u; kx < KW; kx++) { // unroll
-                    let w = weights[at[m] + (c * KH + ky) * KW + kx];
+                    let w = weights[at[m] + (c * KH + ky) * KH + kx];
                     for (var j = 0u; j < XB; j++) { // unroll
                         sum[m * XB + j] += w * line[j * S + kx];
                     }

@@ -11,15 +11,15 @@
 // new line and hands the others on.
 //
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
-// rows x XB neighbouring positions. KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
-// must be 0 where S > 1; KERNEL is the kernel's whole extent, of which a phase meets KH rows at the most;
+// rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
+// must be 0 where S > 1;
 // WEIGHTS = ceil(MB KW / LANES).
-// Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO SO ceil(out_c / MB).
+// Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
 
 struct Params {
     batch: u32, in_c: u32, in_h: u32, in_w: u32,
     out_c: u32, out_h: u32, out_w: u32,
-    grid_h: u32, grid_w: u32, padding: u32,
+    grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -48,9 +48,9 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
 
     let channel_blocks = (p.out_c + MB - 1u) / MB;
     let m0 = (group.z % channel_blocks) * MB;
-    let phase = group.z / channel_blocks;
-    let py = phase / SO;
-    let px = phase % SO;
+    let py = group.z / channel_blocks / p.phases_x;
+    let px = p.first_px + group.z / channel_blocks % p.phases_x;
+    let phase = py * SO + px;
     var pad_y = i32(p.padding);
     var pad_x = i32(p.padding);
     if FLIP == 1u {
@@ -62,7 +62,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     var at: array<u32, WEIGHTS>;
     for (var v = 0u; v < WEIGHTS; v++) { // unroll
         let t = v * LANES + lane;
-        at[v] = (phase * p.out_c + min(m0 + t / KW, p.out_c - 1u)) * p.in_c * KH * KW + t % KW;
+        at[v] = (phase * p.out_c + min(m0 + t / KW, p.out_c - 1u)) * p.in_c * KH * KH + KH - KW + t % KW;
     }
     let ix0 = i32(gx0 * S) - pad_x;
     let iy0 = i32(gy0 * S) - pad_y;
@@ -90,7 +90,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             }
             var held: array<f32, WEIGHTS>;
             for (var v = 0u; v < WEIGHTS; v++) { // unroll
-                held[v] = weights[at[v] + (c * KH + u32(ky)) * KW];
+                held[v] = weights[at[v] + (c * KH + u32(ky)) * KH];
             }
             for (var m = 0u; m < MB; m++) { // unroll
                 for (var kx = 0u; kx < KW; kx++) { // unroll

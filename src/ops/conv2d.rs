@@ -65,6 +65,8 @@ struct DirectParams {
     output: [u32; 3],
     grid: [u32; 2],
     padding: u32,
+    first_px: u32,
+    phases_x: u32,
 }
 
 /// How the direct kernel walks: forward, or backward-data by phases.
@@ -94,6 +96,12 @@ impl Walk {
             flip: false,
         }
     }
+
+    /// Taps of a row that the phase of output columns `px` meets: every stride-th one from (px + padding) mod stride.
+    /// At least one: a phase that meets none (a stride beyond the kernel) has a tap of weight zero.
+    fn met(&self, px: usize) -> usize {
+        self.kernel.saturating_sub((px + self.padding) % self.output_stride).div_ceil(self.output_stride).max(1)
+    }
 }
 
 fn direct(
@@ -105,20 +113,39 @@ fn direct(
     relu: bool,
     out: &Tensor,
 ) -> Result<()> {
-    let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
-        (dims4(walk.kernels[0].name, "the input", x)?, dims4(walk.kernels[0].name, "the output", out)?);
     let variant = tiles::conv2d(gpu)?;
     if variant == ConvVariant::Naive {
         return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
     }
+    let mut first = 0;
+    while first < walk.output_stride {
+        let columns = (first..walk.output_stride).take_while(|&px| walk.met(px) == walk.met(first)).count();
+        columns_of_phases(gpu, walk, variant, [first, columns], (x, weights, bias), relu, out)?;
+        first += columns;
+    }
+    Ok(())
+}
+
+/// The direct kernel for the output's columns px = `first`.. of each stride, which meet equally many taps.
+fn columns_of_phases(
+    gpu: &Gpu,
+    walk: &Walk,
+    variant: ConvVariant,
+    [first, columns]: [usize; 2],
+    (x, weights, bias): (&Tensor, &Tensor, Option<&Tensor>),
+    relu: bool,
+    out: &Tensor,
+) -> Result<()> {
+    let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
+        (dims4(walk.kernels[0].name, "the input", x)?, dims4(walk.kernels[0].name, "the output", out)?);
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
-    let [rows, row_block, channel_block] =
-        tiles::tile(gpu, variant, [out_c, grid_h, grid_w], walk.taps, walk.input_stride);
+    let (taps, width) = (walk.taps, walk.met(first));
+    let [rows, row_block, channel_block] = tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride);
     let lanes = tiles::lanes(gpu, variant);
     let consts: [Const; 15] = [
-        ("KH", walk.taps as u32),
-        ("KW", walk.taps as u32),
         ("KERNEL", walk.kernel as u32),
+        ("KH", taps as u32),
+        ("KW", width as u32),
         ("S", walk.input_stride as u32),
         ("SO", walk.output_stride as u32),
         ("FLIP", u32::from(walk.flip)),
@@ -126,9 +153,9 @@ fn direct(
         ("RB", rows as u32),
         ("SHARED", rows as u32 - 1),
         ("XB", row_block as u32),
-        ("SPAN", ((row_block - 1) * walk.input_stride + walk.taps) as u32),
+        ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
         ("LANES", lanes),
-        ("WEIGHTS", ((channel_block * walk.taps) as u32).div_ceil(lanes)),
+        ("WEIGHTS", ((channel_block * width) as u32).div_ceil(lanes)),
         ("BIAS", u32::from(bias.is_some())),
         ("RELU", u32::from(relu)),
     ];
@@ -138,12 +165,16 @@ fn direct(
         output: [out_c as u32, out_h as u32, out_w as u32],
         grid: [grid_h as u32, grid_w as u32],
         padding: walk.padding as u32,
+        first_px: first as u32,
+        phases_x: columns as u32,
     };
-    // Every output element meets every tap of every input channel of its phase.
-    gpu.next_work(2 * out.count() * in_c * walk.taps * walk.taps, 4 * (x.count() + weights.count() + out.count()));
+    // All rows of phases together meet every row of the kernel once.
+    let outputs = batch * out_c * grid_h * grid_w * columns;
+    let bytes = 4 * (x.count() + weights.count() + out.count() * columns / walk.output_stride);
+    gpu.next_work(2 * outputs * in_c * walk.kernel * width, bytes);
     let bias = bias.unwrap_or(weights);
     let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
-        .layers(walk.output_stride * walk.output_stride * out_c.div_ceil(channel_block));
+        .layers(walk.output_stride * columns * out_c.div_ceil(channel_block));
     gpu.launch(
         walk.kernels[variant as usize],
         &consts,
