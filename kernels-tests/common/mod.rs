@@ -5,7 +5,8 @@ pub mod cases;
 
 use shadegrad::autograd::{Tape, Var};
 use shadegrad::gpu::{Gpu, GpuOptions, Result, Shape, Tensor};
-use shadegrad::random::{Purpose, Stream};
+pub use shadegrad::selftest::reference::random;
+use shadegrad::selftest::reference::tolerance;
 
 thread_local! {
     static GPU: Gpu = Gpu::open(&GpuOptions { adapter: None, poison: true }).expect("a GPU adapter");
@@ -16,12 +17,6 @@ pub fn gpu() -> Gpu {
     GPU.with(Clone::clone)
 }
 
-/// `count` numbers in [-1, 1), the same for the same item.
-pub fn random(item: u32, count: usize) -> Vec<f32> {
-    let mut stream = Stream::new(99, Purpose::Test, item);
-    (0..count).map(|_| 2.0 * stream.uniform() - 1.0).collect()
-}
-
 /// A random tensor and its values.
 pub fn operand(gpu: &Gpu, item: u32, shape: impl Into<Shape>) -> (Tensor, Vec<f32>) {
     let shape = shape.into();
@@ -29,12 +24,10 @@ pub fn operand(gpu: &Gpu, item: u32, shape: impl Into<Shape>) -> (Tensor, Vec<f3
     (gpu.tensor(shape, &values).expect("upload"), values)
 }
 
-/// Compares with an f64 reference. An f32 sum of `terms` products of size about one is off by at most
-/// about `terms` roundings; the factor allows for exp, erf and divisions on the way.
+/// Compares with an f64 reference; how far a sum of `terms` products may be off, [`tolerance`] says.
 pub fn assert_close(what: &str, found: &[f32], wanted: &[f64], terms: usize) {
     assert_eq!(found.len(), wanted.len(), "{what}: lengths");
-    let scale = wanted.iter().fold(1.0f64, |scale, value| scale.max(value.abs()));
-    let tolerance = scale * f64::from(f32::EPSILON) * (8.0 + 2.0 * terms as f64);
+    let tolerance = tolerance(wanted, terms);
     for (index, (&f, &w)) in found.iter().zip(wanted).enumerate() {
         let error = (f64::from(f) - w).abs();
         assert!(

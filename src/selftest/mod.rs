@@ -1,0 +1,3 @@
+//! Checks the engine on the user's own adapter.
+
+pub mod reference;
