@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod files;
 pub mod gpu;
+pub mod kept;
 pub mod lab;
 pub mod lock;
 pub mod models;

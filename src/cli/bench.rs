@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use crate::lab::LabError;
 use crate::lab::bench::{self, Budget, KernelRow, Options, Report};
 
-use super::output;
+use super::{Device, output};
 
 mod table;
 
@@ -72,7 +72,7 @@ impl Suite {
     }
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if args.rounds == Some(0) || !(args.seconds > 0.0 && args.seconds <= 3600.0) {
         return Err(LabError::Usage(
             "--rounds must be at least 1, and --seconds more than 0 and at most 3600".to_owned(),
@@ -86,7 +86,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     if let Some(model) = &args.model {
         crate::models::architecture(model)?;
     }
-    let gpu = super::open_gpu(adapter.clone(), args.json)?;
+    let gpu = device.open(args.json)?;
     let spinner = spinner();
     let mut watch = |what: &str| spinner.set_message(what.to_owned());
     let command = super::command_line();
@@ -104,7 +104,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         return Ok(());
     }
     let suite = args.suite.map_or(bench::Suite::All, Suite::measured);
-    let report = bench::run(&gpu, suite, &options, (&command, adapter), &mut watch)?;
+    let report = bench::run(&gpu, suite, &options, (&command, device.adapter.clone()), &mut watch)?;
     spinner.finish_and_clear();
     if args.json {
         return output::json(&report);

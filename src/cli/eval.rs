@@ -7,7 +7,7 @@ use crate::lab::LabError;
 use crate::lab::evaluate::{self, Quality, Resident};
 use crate::models;
 
-use super::{Subject, output};
+use super::{Device, Subject, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -31,9 +31,9 @@ struct Report {
     seconds: f64,
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     let (state, plan, set) = args.subject.read()?;
-    let gpu = super::open_gpu(adapter, args.json)?;
+    let gpu = device.open(args.json)?;
     let network = models::build(&gpu, &state, plan)?;
     let begun = std::time::Instant::now();
     let bar = output::bar(set.test.count(), "evaluating", "images");

@@ -1,7 +1,7 @@
 //! [`Gpu`]: the one handle to the device that everything else is given.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,20 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Fills every fresh tensor with NaN, so that an element that no kernel writes shows (for tests).
     pub poison: bool,
+    /// Breaks a kernel on purpose, for the test of the self-test.
+    pub broken: Option<Broken>,
+}
+
+/// A kernel that is to compute wrong numbers: its source is changed before it is compiled. A field of the library's options
+/// and not a build feature, so that the one build that is tested is the one that is shipped; no command line, variable or
+/// file reaches it, so a program that is run cannot have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Broken {
+    /// The name with which the file under `shaders/` begins.
+    pub kernel: &'static str,
+    /// What is replaced by what, wherever it stands.
+    pub from: &'static str,
+    pub to: &'static str,
 }
 
 /// Asked for where the adapter has them: half precision, subgroup operations, and timing on the device. No kernel
@@ -39,6 +53,8 @@ pub(super) struct Inner {
     pub(super) limits: wgpu::Limits,
     pub(super) subgroup_size: Option<u32>,
     pub(super) forced: RefCell<BTreeMap<&'static str, String>>,
+    /// Operations and variants that are not to be used, since they compute wrong numbers here.
+    pub(super) refused: RefCell<BTreeSet<(&'static str, String)>>,
     pub(super) pool: Pool,
     pub(super) cache: RefCell<Cache>,
     pub(super) stream: RefCell<Stream>,
@@ -102,8 +118,9 @@ impl Gpu {
             limits,
             subgroup_size,
             forced: RefCell::default(),
+            refused: RefCell::default(),
             pool: Pool::default(),
-            cache: RefCell::default(),
+            cache: RefCell::new(Cache::new(options.broken)),
             stream,
             poison: Cell::new(options.poison),
             work: Cell::default(),
@@ -140,6 +157,16 @@ impl Gpu {
     /// The variant that `operation` must use, if one was forced.
     pub fn forced_variant(&self, operation: &str) -> Option<String> {
         self.0.forced.borrow().get(operation).cloned()
+    }
+
+    /// Keeps `operation` from this variant: it computes wrong numbers on this adapter.
+    pub fn refuse_variant(&self, operation: &'static str, variant: &str) {
+        self.0.refused.borrow_mut().insert((operation, variant.to_owned()));
+    }
+
+    /// Whether the variant was refused.
+    pub fn is_refused(&self, operation: &'static str, variant: &str) -> bool {
+        self.0.refused.borrow().contains(&(operation, variant.to_owned()))
     }
 
     /// GPU memory held now and at the most.

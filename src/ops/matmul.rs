@@ -2,6 +2,7 @@
 
 use bytemuck::NoUninit;
 
+use super::tiles::{self, MATMUL};
 use super::{dims2, kernel, lanes, launch_flat};
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
 
@@ -90,9 +91,9 @@ impl Variant {
         }
     }
 
-    /// Whether the adapter can run it.
+    /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        self != Self::Subgroup || gpu.subgroup_size().is_some()
+        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(MATMUL, self.name())
     }
 
     /// Refuses a product that this variant cannot compute.
@@ -166,8 +167,7 @@ pub fn matmul(gpu: &Gpu, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
 /// `out = A B + bias`, then ReLU if wanted, with the variant that fits the shape.
 pub fn matmul_into(gpu: &Gpu, a: Operand<'_>, b: Operand<'_>, epilogue: Epilogue<'_>, out: &Tensor) -> Result<()> {
     let contiguous = if b.transposed { b.dims()?[0] } else { b.dims()?[1] };
-    let variant = if contiguous.is_multiple_of(4) { Variant::Blocked } else { Variant::Naive };
-    matmul_with(gpu, variant, a, b, epilogue, out)
+    matmul_with(gpu, tiles::matmul(gpu, contiguous.is_multiple_of(4))?, a, b, epilogue, out)
 }
 
 /// The same with a given variant.

@@ -9,6 +9,7 @@
 //! The measurements behind it are in `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each
 //! is tested on every adapter that can run it.
 
+use super::matmul::Variant;
 use crate::gpu::{Gpu, GpuError, Result};
 
 /// How a convolution's passes are computed.
@@ -35,25 +36,44 @@ impl ConvVariant {
         }
     }
 
-    /// Whether the adapter can run it.
+    /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        self != Self::Subgroup || gpu.subgroup_size().is_some()
+        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(CONV2D, self.name())
     }
 }
 
-/// The operation under which a convolution's variant is forced.
+/// The operations under whose names variants are forced and refused.
 pub const CONV2D: &str = "conv2d";
+pub const MATMUL: &str = "matmul";
 
-/// The variant for this adapter.
+/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst.
 pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
-    let Some(forced) = gpu.forced_variant(CONV2D) else {
-        let shared = gpu.adapter().is_software() && gpu.subgroup_size().is_some();
-        return Ok(if shared { ConvVariant::Subgroup } else { ConvVariant::Direct });
+    if let Some(forced) = gpu.forced_variant(CONV2D) {
+        return ConvVariant::ALL
+            .into_iter()
+            .find(|variant| variant.name() == forced && variant.runs_on(gpu))
+            .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")));
+    }
+    let order = if gpu.adapter().is_software() {
+        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Naive]
+    } else {
+        [ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
     };
-    ConvVariant::ALL
-        .into_iter()
-        .find(|variant| variant.name() == forced && variant.runs_on(gpu))
-        .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")))
+    order.into_iter().find(|variant| variant.runs_on(gpu)).ok_or(GpuError::NoVariant { operation: CONV2D })
+}
+
+/// The variant of a product whose second operand's rows are whole vectors of four, or are not.
+pub fn matmul(gpu: &Gpu, whole_vectors: bool) -> Result<Variant> {
+    let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
+    let fits = |variant: &Variant| variant.runs_on(gpu) && (whole_vectors || *variant != Variant::Blocked);
+    order.into_iter().find(fits).ok_or(GpuError::NoVariant { operation: MATMUL })
+}
+
+/// An error if an operation has no variant left.
+pub fn all_choices(gpu: &Gpu) -> Result<()> {
+    conv2d(gpu)?;
+    matmul(gpu, false)?;
+    Ok(())
 }
 
 /// Lanes of a workgroup: a subgroup, or else one vector of a software adapter, one warp of a GPU.
