@@ -7,7 +7,6 @@ mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use folder::TempFolder;
 use program::{refused, succeed, text};
