@@ -7,6 +7,7 @@ use common::{assert_close, check_gradients, gpu, operand, random};
 use proptest::prelude::*;
 use shadegrad::gpu::{Gpu, Tensor};
 use shadegrad::ops::matmul::{Epilogue, Operand, Variant, matmul, matmul_into, matmul_with, plain, transposed};
+use shadegrad::ops::tiles;
 use shadegrad::selftest::reference::matmul::{Product, product as reference};
 
 fn side(tensor: &Tensor, flip: bool) -> Operand<'_> {
@@ -88,9 +89,12 @@ fn the_shape_chooses_the_kernel() {
         let ((a, _), (b, _)) = (operand(&gpu, 0, case.a_dims()), operand(&gpu, 1, case.b_dims()));
         matmul(&gpu, side(&a, case.flip_a), side(&b, case.flip_b)).unwrap();
         let grew = |name: &&str| gpu.dispatch_counts().get(name) != before.get(name);
-        ["matmul", "matmul_nn", "matmul_nt"].into_iter().filter(grew).collect::<Vec<_>>()
+        ["matmul", "matmul_nn", "matmul_nt", "matmul_subgroup"].into_iter().filter(grew).collect::<Vec<_>>()
     };
-    assert_eq!(launches(Product::new(3, 8, 5, false, false)), ["matmul_nn"]);
+    // Which of the two is the faster one depends on the driver.
+    let best = tiles::matmul(&gpu).unwrap();
+    assert!([Variant::Blocked, Variant::Subgroup].contains(&best));
+    assert_eq!(launches(Product::new(3, 8, 5, false, false)), [best.file()]);
     assert_eq!(launches(Product::new(3, 5, 8, true, true)), ["matmul_nt"]);
     assert_eq!(launches(Product::new(3, 5, 8, false, false)), ["matmul"]);
     assert_eq!(launches(Product::new(3, 8, 5, false, true)), ["matmul"]);

@@ -1,8 +1,15 @@
 //! The device of a command: which adapter, and which of its kernels are not to be trusted.
 
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::files;
 use crate::gpu::{Gpu, GpuOptions};
 use crate::kept;
 use crate::lab::LabError;
+use crate::lab::bench::{self, Tuned};
+use crate::ops::choices::{self, Table};
 use crate::ops::tiles;
 use crate::selftest::Verdict;
 
@@ -15,6 +22,10 @@ pub struct Device {
     /// variable SHADEGRAD_ADAPTER counts; without that, the best adapter is taken.
     #[arg(long, global = true, value_name = "NAME|INDEX")]
     pub adapter: Option<String>,
+    /// Choose kernels as an earlier run did: its result.json, or a table like the one that stands there as
+    /// kernel_choices. Without it, what 'bench --tune' kept for this adapter counts
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kernels: Option<PathBuf>,
     /// Use kernels that 'selftest' found to compute wrong numbers on this adapter
     #[arg(long, global = true)]
     pub allow_failed_kernels: bool,
@@ -25,6 +36,10 @@ impl Device {
     pub fn open(&self, json: bool) -> Result<Gpu, LabError> {
         let gpu = self.open_unchecked(json)?;
         self.trust(&gpu)?;
+        match &self.kernels {
+            Some(path) => repeat(&gpu, path)?,
+            None => follow_tuner(&gpu, json),
+        }
         Ok(gpu)
     }
 
@@ -65,5 +80,44 @@ impl Device {
         tiles::all_choices(gpu)?;
         output::complain(&format!("warning: kernels that failed selftest on this adapter are not used: {names}"));
         Ok(())
+    }
+}
+
+/// A result holds pictures, too, but no more than this.
+const MAX_BYTES: u64 = 1 << 28;
+
+/// Chooses kernels as a file says.
+fn repeat(gpu: &Gpu, path: &Path) -> Result<(), LabError> {
+    let shown = path.display();
+    let bytes = files::read(path, MAX_BYTES)?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| LabError::Usage(format!("{shown} is not JSON: {}", files::one_line(&error.to_string()))))?;
+    let table = value.get("kernel_choices").unwrap_or(&value).clone();
+    let table: Table = serde_json::from_value(table).map_err(|_| {
+        LabError::Usage(format!(
+            "{shown} holds no choice of kernels: the result.json of an earlier run is needed, or an object such as \
+             {{\"conv2d\": \"direct\", \"matmul\": \"vec4\"}}"
+        ))
+    })?;
+    choices::follow(gpu, &table).map_err(|error| LabError::Usage(format!("{shown}: {error}")))
+}
+
+/// Chooses kernels as the tuner found best on this adapter, if it ever ran there.
+fn follow_tuner(gpu: &Gpu, json: bool) {
+    let Some(folder) = kept::folder() else { return };
+    let path = kept::place(&folder, bench::TUNED, gpu.adapter());
+    let followed = kept::recall::<Tuned>(&path, "bench --tune").map_err(|error| error.to_string()).and_then(|tuned| {
+        let Some(tuned) = tuned else { return Ok(None) };
+        choices::follow(gpu, &tuned.kernel_choices).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Some(tuned.kernel_choices.len()))
+    });
+    match followed {
+        Ok(Some(count)) if count > 0 => {
+            let line = format!("kernels: tuned on this adapter ({count} choices, {})", path.display());
+            if json { output::complain(&line) } else { output::say(&line) }
+        }
+        Ok(_) => {}
+        // A damaged file, or one that names what this adapter no longer runs, is no reason not to work.
+        Err(problem) => output::complain(&format!("warning: what 'bench --tune' kept is not used: {problem}")),
     }
 }

@@ -6,6 +6,7 @@ use crate::gpu::AdapterSummary;
 use crate::lab::LabError;
 use crate::lab::evaluate::{self, Quality, Resident};
 use crate::models;
+use crate::ops::choices;
 
 use super::{Device, Subject, output};
 
@@ -28,6 +29,7 @@ struct Report {
     #[serde(flatten)]
     quality: Quality,
     adapter: AdapterSummary,
+    kernel_choices: choices::Table,
     seconds: f64,
 }
 
@@ -50,6 +52,7 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
             images: test.count(),
             quality,
             adapter: gpu.adapter().clone(),
+            kernel_choices: choices::record(&gpu)?,
             seconds: begun.elapsed().as_secs_f64(),
         });
     }

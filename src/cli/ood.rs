@@ -8,6 +8,7 @@ use crate::lab::detect::{self, Outcome, Pair};
 use crate::lab::train::write_json;
 use crate::lock::FolderLock;
 use crate::models;
+use crate::ops::choices;
 
 use super::{Device, Subject, output};
 
@@ -83,6 +84,7 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
         ood_images: ood.count(),
         seed: args.seed,
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(&gpu)?,
         scores,
         seconds: begun.elapsed().as_secs_f64(),
     };

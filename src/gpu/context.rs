@@ -42,6 +42,16 @@ pub struct Broken {
 const WANTED: wgpu::Features =
     wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
 
+/// A problem that kernels are chosen for: what is computed, and its extents.
+pub type Place = (&'static str, [usize; 5]);
+
+/// A kernel variant, and its tile where that is fixed, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub variant: &'static str,
+    pub tile: Option<[usize; 2]>,
+}
+
 /// A device with its memory pool, kernels and command stream. Clones are the same device.
 #[derive(Clone)]
 pub struct Gpu(pub(super) Rc<Inner>);
@@ -55,6 +65,8 @@ pub(super) struct Inner {
     pub(super) forced: RefCell<BTreeMap<&'static str, String>>,
     /// Operations and variants that are not to be used, since they compute wrong numbers here.
     pub(super) refused: RefCell<BTreeSet<(&'static str, String)>>,
+    /// Chosen beforehand: by a tuner, or by an earlier run that is repeated.
+    pub(super) choices: RefCell<BTreeMap<Place, Choice>>,
     pub(super) pool: Pool,
     pub(super) cache: RefCell<Cache>,
     pub(super) stream: RefCell<Stream>,
@@ -119,6 +131,7 @@ impl Gpu {
             subgroup_size,
             forced: RefCell::default(),
             refused: RefCell::default(),
+            choices: RefCell::default(),
             pool: Pool::default(),
             cache: RefCell::new(Cache::new(options.broken)),
             stream,
@@ -167,6 +180,27 @@ impl Gpu {
     /// Whether the variant was refused.
     pub fn is_refused(&self, operation: &'static str, variant: &str) -> bool {
         self.0.refused.borrow().contains(&(operation, variant.to_owned()))
+    }
+
+    /// Chooses kernels beforehand, and forgets what was chosen before.
+    pub fn set_choices(&self, choices: impl IntoIterator<Item = (Place, Choice)>) {
+        *self.0.choices.borrow_mut() = choices.into_iter().collect();
+    }
+
+    /// Takes over what was chosen and refused on another device.
+    pub fn choose_like(&self, other: &Self) {
+        *self.0.choices.borrow_mut() = other.0.choices.borrow().clone();
+        *self.0.refused.borrow_mut() = other.0.refused.borrow().clone();
+    }
+
+    /// What was chosen for this problem.
+    pub fn choice(&self, place: Place) -> Option<Choice> {
+        self.0.choices.borrow().get(&place).copied()
+    }
+
+    /// All that was chosen beforehand.
+    pub fn choices(&self) -> Vec<(Place, Choice)> {
+        self.0.choices.borrow().iter().map(|(&place, &choice)| (place, choice)).collect()
     }
 
     /// GPU memory held now and at the most.

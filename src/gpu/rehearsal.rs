@@ -22,6 +22,7 @@ impl Gpu {
             subgroup_size: real.subgroup_size,
             forced: real.forced.clone(),
             refused: real.refused.clone(),
+            choices: real.choices.clone(),
             pool: Pool::rehearsing(&real.device),
             cache: RefCell::default(),
             stream: RefCell::new(Stream::new(&real.device)),

@@ -45,7 +45,7 @@ impl Bench<'_> {
             let a = random(gpu, 0, if flip[0] { [k, m] } else { [m, k] })?;
             let b = random(gpu, 1, if flip[1] { [n, k] } else { [k, n] })?;
             let out = gpu.empty([m, n])?;
-            let variant = tiles::matmul(gpu, (if flip[1] { k } else { n }).is_multiple_of(4))?;
+            let variant = tiles::matmul_at(gpu, [m, n, k], flip)?;
             let work = Work { flops: 2 * (m * n * k) as u64, bytes: traffic(&[&a, &b, &out]).bytes };
             let row = Label {
                 layer: layer.map(str::to_owned),

@@ -30,11 +30,7 @@ impl Product {
 
     /// Whether a kernel can compute it: some read B in whole vectors, some only B as it lies.
     pub fn fits(self, gpu: &Gpu, variant: Variant) -> bool {
-        match variant {
-            Variant::Naive | Variant::Tiled | Variant::Registers => true,
-            Variant::Blocked => (if self.flip_b { self.k } else { self.n }).is_multiple_of(4),
-            Variant::Subgroup | Variant::SplitK => !self.flip_b && self.n.is_multiple_of(4) && variant.runs_on(gpu),
-        }
+        variant.fits(self.n, self.k, self.flip_b) && variant.runs_on(gpu)
     }
 
     /// The kernels that can.
