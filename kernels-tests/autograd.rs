@@ -485,7 +485,7 @@ fn two_runs_from_one_seed_are_equal_to_the_bit() {
         bits
     };
     // The second device does not fill fresh memory with NaN: what memory held before must not matter.
-    let plain = Gpu::open(&GpuOptions { adapter: None, poison: false }).unwrap();
+    let plain = Gpu::open(&GpuOptions::default()).unwrap();
     let first = run(&gpu(), 3);
     assert!(first.iter().all(|&bits| f32::from_bits(bits).is_finite()));
     assert_eq!(first, run(&plain, 3));

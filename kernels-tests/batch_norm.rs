@@ -8,115 +8,7 @@ use proptest::prelude::Strategy;
 use shadegrad::autograd::BatchNorm;
 use shadegrad::gpu::{Gpu, Tensor};
 use shadegrad::ops::batch_norm::{self, Running, Settings};
-
-type Dims = [usize; 4];
-
-/// An input and the layer's numbers, as values.
-struct Problem {
-    dims: Dims,
-    x: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-    running_mean: Vec<f32>,
-    running_variance: Vec<f32>,
-}
-
-impl Problem {
-    /// Neighbours stand on different sides of their mean, so that no channel's variance is near zero: there the
-    /// quotient, not the kernel, would decide how far a rounding is carried.
-    fn new(dims: Dims) -> Self {
-        let (count, channels) = (dims.iter().product(), dims[1]);
-        let side = |index: usize| if index.is_multiple_of(2) { 1.0 } else { -1.0 };
-        Self {
-            dims,
-            x: random(1, count).into_iter().enumerate().map(|(i, value)| 0.5 * value + side(i)).collect(),
-            gamma: random(2, channels),
-            beta: random(3, channels),
-            running_mean: random(4, channels),
-            running_variance: random(5, channels).into_iter().map(|value| value + 1.5).collect(),
-        }
-    }
-
-    fn channels(&self) -> usize {
-        self.dims[1]
-    }
-
-    fn channel_of(&self, index: usize) -> usize {
-        index / (self.dims[2] * self.dims[3]) % self.channels()
-    }
-
-    /// Elements of one channel.
-    fn population(&self) -> usize {
-        self.x.len() / self.channels()
-    }
-
-    /// For each channel the sum of `term` over its elements.
-    fn sums(&self, term: impl Fn(usize) -> f64) -> Vec<f64> {
-        let mut sums = vec![0.0; self.channels()];
-        for index in 0..self.x.len() {
-            sums[self.channel_of(index)] += term(index);
-        }
-        sums
-    }
-
-    /// Mean and variance (of the population) of each channel of the batch.
-    fn batch_statistics(&self) -> (Vec<f64>, Vec<f64>) {
-        let count = self.population() as f64;
-        let mean: Vec<f64> = self.sums(|i| f64::from(self.x[i])).iter().map(|sum| sum / count).collect();
-        let squares = self.sums(|i| (f64::from(self.x[i]) - mean[self.channel_of(i)]).powi(2));
-        (mean, squares.iter().map(|sum| sum / count).collect())
-    }
-
-    fn running_statistics(&self) -> (Vec<f64>, Vec<f64>) {
-        let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
-        (wide(&self.running_mean), wide(&self.running_variance))
-    }
-
-    /// The normalised input, and 1 / sqrt(variance + epsilon) of each channel.
-    fn normalised(&self, training: bool, epsilon: f32) -> (Vec<f64>, Vec<f64>) {
-        let (mean, variance) = if training { self.batch_statistics() } else { self.running_statistics() };
-        let rstd: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + f64::from(epsilon)).sqrt()).collect();
-        let scaled = self.x.iter().enumerate().map(|(index, &value)| {
-            let channel = self.channel_of(index);
-            (f64::from(value) - mean[channel]) * rstd[channel]
-        });
-        (scaled.collect(), rstd)
-    }
-
-    fn output(&self, training: bool, epsilon: f32) -> Vec<f64> {
-        let scaled = self.normalised(training, epsilon).0;
-        let affine = scaled.iter().enumerate().map(|(index, value)| {
-            let channel = self.channel_of(index);
-            value * f64::from(self.gamma[channel]) + f64::from(self.beta[channel])
-        });
-        affine.collect()
-    }
-
-    /// The gradients of x, gamma and beta.
-    fn gradients(&self, training: bool, epsilon: f32, dy: &[f32]) -> [Vec<f64>; 3] {
-        let (scaled, rstd) = self.normalised(training, epsilon);
-        let dgamma = self.sums(|i| f64::from(dy[i]) * scaled[i]);
-        let dbeta = self.sums(|i| f64::from(dy[i]));
-        let count = self.population() as f64;
-        let dx = (0..dy.len()).map(|index| {
-            let channel = self.channel_of(index);
-            // In training the statistics move with the input; in evaluation they are constants.
-            let through = if training { (dbeta[channel] + scaled[index] * dgamma[channel]) / count } else { 0.0 };
-            f64::from(self.gamma[channel]) * rstd[channel] * (f64::from(dy[index]) - through)
-        });
-        [dx.collect(), dgamma, dbeta]
-    }
-
-    fn upload(&self, gpu: &Gpu) -> Uploaded {
-        let vector = |values: &[f32]| gpu.tensor([values.len()], values).unwrap();
-        Uploaded {
-            x: gpu.tensor(self.dims, &self.x).unwrap(),
-            gamma: vector(&self.gamma),
-            beta: vector(&self.beta),
-            running: Running { mean: vector(&self.running_mean), variance: vector(&self.running_variance) },
-        }
-    }
-}
+use shadegrad::selftest::reference::batch_norm::{Dims, Problem};
 
 struct Uploaded {
     x: Tensor,
@@ -126,6 +18,13 @@ struct Uploaded {
 }
 
 impl Uploaded {
+    fn of(problem: &Problem, gpu: &Gpu) -> Self {
+        let vector = |values: &[f32]| gpu.tensor([values.len()], values).unwrap();
+        let running = Running { mean: vector(&problem.running_mean), variance: vector(&problem.running_variance) };
+        let x = gpu.tensor(problem.dims, &problem.x).unwrap();
+        Self { x, gamma: vector(&problem.gamma), beta: vector(&problem.beta), running }
+    }
+
     fn forward(&self, gpu: &Gpu, settings: Settings, training: bool) -> (Tensor, batch_norm::Saved) {
         batch_norm::forward(gpu, &self.x, &self.gamma, &self.beta, &self.running, settings, training).unwrap()
     }
@@ -141,7 +40,7 @@ fn training_normalises_by_the_batch_and_moves_the_running_statistics() {
     for_cases(24, dims(), |dims| {
         let problem = Problem::new(dims);
         let settings = Settings { epsilon: 1e-3, momentum: 0.3 };
-        let uploaded = problem.upload(&gpu);
+        let uploaded = Uploaded::of(&problem, &gpu);
         let (mean, variance) = problem.batch_statistics();
         let count = problem.population();
         // PyTorch keeps the unbiased variance; one element has none, and counts as zero.
@@ -169,7 +68,7 @@ fn evaluation_uses_the_running_statistics_and_changes_nothing() {
     let gpu = gpu();
     for_cases(24, dims(), |dims| {
         let problem = Problem::new(dims);
-        let uploaded = problem.upload(&gpu);
+        let uploaded = Uploaded::of(&problem, &gpu);
         let (y, _) = uploaded.forward(&gpu, Settings::default(), false);
         assert_close("y", &gpu.read(&y).unwrap(), &problem.output(false, Settings::default().epsilon), 4);
         assert_eq!(gpu.read(&uploaded.running.mean).unwrap(), problem.running_mean);
@@ -182,7 +81,7 @@ fn gradients_match_the_reference() {
     let gpu = gpu();
     for_cases(24, (dims(), proptest::bool::ANY), |(dims, training)| {
         let problem = Problem::new(dims);
-        let uploaded = problem.upload(&gpu);
+        let uploaded = Uploaded::of(&problem, &gpu);
         let (_, saved) = uploaded.forward(&gpu, Settings::default(), training);
         let upstream = random(6, problem.x.len());
         let dy = gpu.tensor(dims, &upstream).unwrap();
@@ -209,7 +108,7 @@ fn the_variance_of_a_far_mean_does_not_cancel() {
     for value in &mut problem.x {
         *value += 4096.0;
     }
-    let (y, _) = problem.upload(&gpu).forward(&gpu, Settings::default(), true);
+    let (y, _) = Uploaded::of(&problem, &gpu).forward(&gpu, Settings::default(), true);
     // A rounding of the mean is worth 4096 roundings of y; each lane adds a 64th of the channel, then six halvings.
     let terms = 4096 * (problem.population() / 64 + 7);
     assert_close("y", &gpu.read(&y).unwrap(), &problem.output(true, Settings::default().epsilon), terms);
@@ -238,7 +137,7 @@ fn gradients_pass_difference_checks_in_a_graph() {
 fn wrong_shapes_are_errors_that_name_them() {
     let gpu = gpu();
     let problem = Problem::new([2, 3, 4, 5]);
-    let uploaded = problem.upload(&gpu);
+    let uploaded = Uploaded::of(&problem, &gpu);
     let four = gpu.zeros([4]).unwrap();
     let forward = |x: &Tensor, gamma: &Tensor, beta: &Tensor, running: &Running| {
         batch_norm::forward(&gpu, x, gamma, beta, running, Settings::default(), true)

@@ -7,7 +7,6 @@ mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use folder::TempFolder;
 use program::{refused, succeed, text};
@@ -113,7 +112,7 @@ fn an_adapter_that_is_not_there_is_named_with_those_that_are() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_any_driver_the_message_says_what_to_install() {
-    let output = Command::new(env!("CARGO_BIN_EXE_shadegrad"))
+    let output = program::command()
         .arg("info")
         .envs([("VK_DRIVER_FILES", "/nonexistent"), ("VK_ICD_FILENAMES", "/nonexistent")])
         .output()

@@ -31,7 +31,7 @@ fn check(folder: &Path, cases: &[Case]) {
             command.env(name, folder.join("home"));
         }
         // Mesa keeps compiled shaders in the home folder, or there.
-        command.env("XDG_CACHE_HOME", std::env::temp_dir());
+        command.env("XDG_CACHE_HOME", std::env::temp_dir().join("shadegrad-tests-cache"));
         let output = command.args(&arguments).current_dir(folder).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "'{line}': {stderr}");

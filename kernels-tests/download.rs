@@ -447,7 +447,7 @@ fn a_folder_is_checked_file_by_file() {
 /// The program, with its downloads in `home`.
 fn shadegrad(home: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shadegrad"));
-    for name in ["HOME", "XDG_DATA_HOME", "APPDATA", "LOCALAPPDATA", "USERPROFILE"] {
+    for name in ["HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "APPDATA", "LOCALAPPDATA", "USERPROFILE"] {
         command.env(name, home);
     }
     command.args(arguments).output().unwrap()

@@ -4,6 +4,8 @@
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/same.rs"]
 mod same;
 
@@ -92,7 +94,7 @@ impl Bench {
 }
 
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_shadegrad"))
+    program::command()
 }
 
 fn said(out: &Path) -> String {
@@ -204,6 +206,7 @@ fn a_disk_that_is_full_while_the_state_is_written_leaves_the_one_before() {
         let mut limited = Command::new("sh");
         limited.args(["-c", r#"trap "" XFSZ; ulimit -f "$0"; exec "$@""#, &limit.to_string()]);
         limited
+            .env("XDG_CACHE_HOME", program::cache())
             .arg(env!("CARGO_BIN_EXE_shadegrad"))
             .args(["train", "--resume", "--save-every", "1", "--out"])
             .arg(&out);

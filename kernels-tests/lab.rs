@@ -2,6 +2,8 @@
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/program.rs"]
+mod program;
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +28,7 @@ fn places<const N: usize>(names: [&str; N]) -> [TempFolder; N] {
 
 /// The command, run in a folder, so that its own words are the same in every folder.
 fn lab(folder: &Path, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shadegrad"));
+    let mut command = program::command();
     command.current_dir(folder).args(["lab", "--preset", "tiny", "--data", "data", "--out", "lab"]).args(more);
     command
 }
@@ -129,7 +131,7 @@ fn the_commands_do_the_same_alone(result: &LabResult, folder: &Path) {
         let stage = result.stages.iter().find(|stage| stage.name == name).unwrap();
         let words: Vec<&str> = stage.command.as_ref().unwrap().split(' ').collect();
         assert_eq!(words[0], "shadegrad");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shadegrad"));
+        let mut command = program::command();
         succeed(command.current_dir(folder).args(&words[1..]));
         serde_json::from_slice(&fs::read(folder.join("out").join(name).join("result.json")).unwrap()).unwrap()
     };
@@ -206,11 +208,8 @@ fn bad_wishes_get_one_line() {
     refused(&[], &["data", "does not exist"]);
     refused(&["--seeds", "0"], &["--seeds"]);
     let report = |path: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_shadegrad"))
-            .current_dir(folder.path())
-            .args(["lab", "--report-only", path])
-            .output()
-            .unwrap();
+        let output =
+            program::command().current_dir(folder.path()).args(["lab", "--report-only", path]).output().unwrap();
         assert!(!output.status.success());
         let stderr = text(&output.stderr);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -220,7 +219,7 @@ fn bad_wishes_get_one_line() {
     fs::write(folder.path().join("result.json"), "{}").unwrap();
     assert!(report(".").contains("not the result of a lab"));
     // CIFAR-10 is the preset's own choice; who has not downloaded it is told how to.
-    let mut quick = Command::new(env!("CARGO_BIN_EXE_shadegrad"));
+    let mut quick = program::command();
     let quick = quick.current_dir(folder.path()).args(["lab", "--preset", "quick"]);
     let output = quick.envs(["HOME", "XDG_DATA_HOME"].map(|name| (name, folder.path()))).output().unwrap();
     #[cfg(target_os = "linux")]

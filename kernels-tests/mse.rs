@@ -8,6 +8,7 @@ use proptest::prelude::{Just, Strategy, prop_oneof};
 use shadegrad::autograd::Tape;
 use shadegrad::gpu::Shape;
 use shadegrad::ops::mse;
+use shadegrad::selftest::reference::mse::{each_image, gradient};
 
 /// Batches of numbers, rows, and pictures.
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -17,24 +18,6 @@ fn shapes() -> impl Strategy<Value = Shape> {
         [extent(67), extent(257)].prop_map(Shape::from),
         [extent(5), extent(4), extent(37), extent(17)].prop_map(Shape::from),
     ]
-}
-
-/// The mean of (a - b)^2 over everything but the first dimension.
-fn each_image(a: &[f32], b: &[f32], images: usize) -> Vec<f64> {
-    let length = a.len() / images;
-    let errors: Vec<f64> = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).collect();
-    errors.chunks(length).map(|image| image.iter().sum::<f64>() / length as f64).collect()
-}
-
-/// The gradient of the first operand when image n's error is weighed by `upstream(n)`.
-fn gradient(a: &[f32], b: &[f32], images: usize, upstream: impl Fn(usize) -> f64) -> Vec<f64> {
-    let length = a.len() / images;
-    let each = a
-        .iter()
-        .zip(b)
-        .enumerate()
-        .map(|(index, (&a, &b))| 2.0 * (f64::from(a) - f64::from(b)) / length as f64 * upstream(index / length));
-    each.collect()
 }
 
 fn negated(values: Vec<f64>) -> Vec<f64> {

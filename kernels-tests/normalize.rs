@@ -7,16 +7,7 @@ use common::{assert_close, check_gradients, gpu, operand};
 use proptest::prelude::*;
 use shadegrad::gpu::Shape;
 use shadegrad::ops::normalize;
-
-/// y[n, c, i] = factor[c] x[n, c, i] + offset[c].
-fn reference(dims: [usize; 4], x: &[f32], factor: &[f32], offset: &[f32]) -> Vec<f64> {
-    let plane = dims[2] * dims[3];
-    let affine = |(index, &value): (usize, &f32)| {
-        let channel = index / plane % dims[1];
-        f64::from(factor[channel]) * f64::from(value) + f64::from(offset[channel])
-    };
-    x.iter().enumerate().map(affine).collect()
-}
+use shadegrad::selftest::reference::normalize::affine as reference;
 
 fn check(dims: [usize; 4]) {
     let gpu = gpu();

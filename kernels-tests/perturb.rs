@@ -9,6 +9,7 @@ use shadegrad::gpu::{Shape, Tensor};
 use shadegrad::ops::noise::Source;
 use shadegrad::ops::perturb::{Ball, random_start, step, step_into};
 use shadegrad::random::{Purpose, Stream, unit};
+use shadegrad::selftest::reference::perturb::stepped as wanted;
 
 /// Pixels as bytes make them, among them 0 and 1.
 fn pixels(item: u32, count: usize) -> Vec<f32> {
@@ -27,20 +28,6 @@ fn slopes(item: u32, count: usize) -> Vec<f32> {
     let special = [0.0, -0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE, 1e-42, -1e-42, f32::MAX, f32::MIN];
     let pick = |(index, value): (usize, f32)| if index % 3 == 0 { special[index / 3 % special.len()] } else { value };
     random(item, count).into_iter().enumerate().map(pick).collect()
-}
-
-fn sign(g: f32) -> f64 {
-    if g == 0.0 { 0.0 } else { f64::from(g.signum()) }
-}
-
-/// The step in f64, rounded once after the sum as the kernel rounds it (a sum of two f32 is exact in f64 here), and
-/// once at each edge of the ball.
-fn wanted(x: f32, g: f32, length: f32, ball: Option<(f32, f32)>) -> f32 {
-    let mut to = (f64::from(x) + f64::from(length) * sign(g)) as f32;
-    if let Some((centre, eps)) = ball {
-        to = to.max(centre - eps).min(centre + eps);
-    }
-    to.clamp(0.0, 1.0)
 }
 
 fn check(dims: &[usize]) {

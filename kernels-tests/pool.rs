@@ -9,51 +9,7 @@ use shadegrad::gpu::{Shape, Words};
 use shadegrad::ops::activation::{self, Activation};
 use shadegrad::ops::conv2d::Window;
 use shadegrad::ops::pool::{Pooled, average_backward, average_forward, max_backward, max_forward};
-
-/// The input's dimensions, the window's height and width, its stride and padding.
-#[derive(Clone, Copy, Debug)]
-struct Pooling {
-    dims: [usize; 4],
-    kernel: [usize; 2],
-    window: Window,
-}
-
-impl Pooling {
-    fn new(dims: [usize; 4], kernel: [usize; 2], stride: usize, padding: usize) -> Self {
-        Self { dims, kernel, window: Window::new(stride, padding) }
-    }
-
-    fn output(&self) -> [usize; 4] {
-        let [n, c, h, w] = self.dims;
-        let extent = |input: usize, kernel: usize| (input + 2 * self.window.padding - kernel) / self.window.stride + 1;
-        [n, c, extent(h, self.kernel[0]), extent(w, self.kernel[1])]
-    }
-
-    /// For each output, in order: the places in `x` that its window covers, in row order.
-    fn windows(&self) -> Vec<Vec<usize>> {
-        let ([n, c, h, w], [_, _, out_h, out_w]) = (self.dims, self.output());
-        let Window { stride, padding } = self.window;
-        let mut windows = Vec::new();
-        for (plane, oy, ox) in (0..n * c).flat_map(|p| (0..out_h).flat_map(move |y| (0..out_w).map(move |x| (p, y, x))))
-        {
-            let mut covered = Vec::new();
-            for (ky, kx) in (0..self.kernel[0]).flat_map(|ky| (0..self.kernel[1]).map(move |kx| (ky, kx))) {
-                // Coordinates in the padded plane, and what remains without the padding.
-                let (y, x) = (oy * stride + ky, ox * stride + kx);
-                if (padding..h + padding).contains(&y) && (padding..w + padding).contains(&x) {
-                    covered.push((plane * h + y - padding) * w + x - padding);
-                }
-            }
-            windows.push(covered);
-        }
-        windows
-    }
-}
-
-/// The place of the largest; the first of equals.
-fn winner(covered: &[usize], x: &[f32]) -> usize {
-    covered.iter().copied().reduce(|best, place| if x[place] > x[best] { place } else { best }).expect("a pixel")
-}
+use shadegrad::selftest::reference::pool::{Pooling, winner};
 
 /// Winners without ReLU.
 fn plain(winners: &Words) -> Pooled<'_> {

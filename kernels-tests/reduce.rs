@@ -8,6 +8,7 @@ use proptest::prelude::{Strategy, prop_oneof};
 use shadegrad::autograd::Tape;
 use shadegrad::gpu::{Gpu, Shape};
 use shadegrad::ops::reduce::{self, Reduction};
+use shadegrad::selftest::reference::reduce::{lines, reduced, slopes};
 
 const ALL: [Reduction; 4] = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::LogSumExp];
 
@@ -19,39 +20,6 @@ fn shapes() -> impl Strategy<Value = Shape> {
         [extent(17), extent(65), extent(17)].prop_map(Shape::from),
         [extent(9), extent(17), extent(9), extent(13)].prop_map(Shape::from),
     ]
-}
-
-/// The lines of a tensor along dimension `dim`, in the order of the result: for each the indices of its elements.
-fn lines(shape: Shape, dim: usize) -> Vec<Vec<usize>> {
-    let dims = shape.dims();
-    let (length, inner): (usize, usize) = (dims[dim], dims[dim + 1..].iter().product());
-    let starts = (0..shape.count()).filter(|index| index / inner % length == 0);
-    starts.map(|start| (0..length).map(|r| start + r * inner).collect()).collect()
-}
-
-/// What becomes of one line.
-fn reduced(reduction: Reduction, line: &[f64]) -> f64 {
-    let top = line.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    match reduction {
-        Reduction::Sum => line.iter().sum(),
-        Reduction::Mean => line.iter().sum::<f64>() / line.len() as f64,
-        Reduction::Max => top,
-        Reduction::LogSumExp => top + line.iter().map(|value| (value - top).exp()).sum::<f64>().ln(),
-    }
-}
-
-/// How the result of one line changes with each of its elements.
-fn slopes(reduction: Reduction, line: &[f64]) -> Vec<f64> {
-    let top = reduced(Reduction::Max, line);
-    let first = line.iter().position(|&value| value == top);
-    let total: f64 = line.iter().map(|value| (value - top).exp()).sum();
-    let slope = |(r, value): (usize, &f64)| match reduction {
-        Reduction::Sum => 1.0,
-        Reduction::Mean => 1.0 / line.len() as f64,
-        Reduction::Max => f64::from(u8::from(first == Some(r))),
-        Reduction::LogSumExp => (value - top).exp() / total,
-    };
-    line.iter().enumerate().map(slope).collect()
 }
 
 /// Compares forward and backward over dimension `dim` with the reference.

@@ -283,6 +283,7 @@ pub fn result(recipe: &Recipe) -> LabResult {
             driver: "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)".to_owned(),
             device_type: "software".to_owned(),
         },
+        kernel_choices: std::collections::BTreeMap::from([("conv2d".to_owned(), "subgroup".to_owned())]),
         plan: Plan {
             preset: "small".to_owned(),
             data: "shapes".to_owned(),

@@ -1,10 +1,24 @@
 //! The program from outside.
 #![allow(dead_code)] // each test file uses its own part of this one
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
+/// Where the program finds what it keeps of adapters (and Mesa its compiled kernels): not where the person who runs the
+/// tests keeps theirs. Nothing writes a verdict or a tuner's choices there.
+pub fn cache() -> PathBuf {
+    std::env::temp_dir().join("shadegrad-tests-cache")
+}
+
+/// The program, with a cache that is nobody's.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shadegrad"));
+    command.env("XDG_CACHE_HOME", cache());
+    command
+}
+
 pub fn shadegrad(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_shadegrad")).args(arguments).output().unwrap()
+    command().args(arguments).output().unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> String {

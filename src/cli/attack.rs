@@ -12,7 +12,7 @@ use crate::lab::attack::{self, Notes, OnePicture, Outcome, Settings};
 use crate::models;
 use crate::nn::Network;
 
-use super::{Subject, length, output};
+use super::{Device, Subject, length, output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Method {
@@ -123,8 +123,8 @@ impl Args {
     }
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
-    let gpu = super::open_gpu(adapter, args.json)?;
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
+    let gpu = device.open(args.json)?;
     let network = models::from_file(&gpu, &args.subject.weights, args.subject.model.as_deref())?;
     let set = data::open(&args.subject.data)?;
     let settings = args.settings(&set.classes)?;

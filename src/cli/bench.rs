@@ -4,21 +4,26 @@ use std::io::IsTerminal;
 
 use indicatif::ProgressBar;
 
+use crate::kept;
 use crate::lab::LabError;
 use crate::lab::bench::{self, Budget, KernelRow, Options, Report};
 
-use super::output;
+use super::{Device, output};
 
 mod table;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to measure
-    #[arg(value_enum, required_unless_present = "ladder")]
+    #[arg(value_enum, required_unless_present_any = ["ladder", "tune"])]
     suite: Option<Suite>,
     /// Climb a ladder instead: every kernel that computes this, from the naive one up
     #[arg(long, value_enum, conflicts_with = "suite")]
     ladder: Option<Ladder>,
+    /// Try kernels and tiles on the layers of lenet, lab and ae3 instead, and keep what is best on this adapter for other
+    /// commands, which then may end with other bits
+    #[arg(long, conflicts_with_all = ["suite", "ladder"])]
+    tune: bool,
     /// The ladder's size: extent of the square matrices, or pictures of the convolution
     #[arg(long, value_name = "N")]
     size: Option<usize>,
@@ -72,7 +77,7 @@ impl Suite {
     }
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if args.rounds == Some(0) || !(args.seconds > 0.0 && args.seconds <= 3600.0) {
         return Err(LabError::Usage(
             "--rounds must be at least 1, and --seconds more than 0 and at most 3600".to_owned(),
@@ -86,7 +91,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     if let Some(model) = &args.model {
         crate::models::architecture(model)?;
     }
-    let gpu = super::open_gpu(adapter.clone(), args.json)?;
+    let gpu = device.open(args.json)?;
     let spinner = spinner();
     let mut watch = |what: &str| spinner.set_message(what.to_owned());
     let command = super::command_line();
@@ -103,14 +108,37 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         table::ladder(&report);
         return Ok(());
     }
+    if args.tune {
+        let report = bench::tune(&gpu, &options, &command, &mut watch)?;
+        spinner.finish_and_clear();
+        // Before it is printed: a reader that goes away takes nothing with it.
+        let kept = keep(&report)?;
+        if args.json {
+            return output::json(&report);
+        }
+        table::tuned(&report);
+        output::say(&kept);
+        return Ok(());
+    }
     let suite = args.suite.map_or(bench::Suite::All, Suite::measured);
-    let report = bench::run(&gpu, suite, &options, (&command, adapter), &mut watch)?;
+    let report = bench::run(&gpu, suite, &options, (&command, device.adapter.clone()), &mut watch)?;
     spinner.finish_and_clear();
     if args.json {
         return output::json(&report);
     }
     table::report(&report);
     Ok(())
+}
+
+/// Keeps what the tuner found for other commands; says where.
+fn keep(report: &bench::TuneReport) -> Result<String, LabError> {
+    let Some(folder) = kept::folder() else {
+        return Ok("not kept: this user has no cache folder; --json prints what --kernels takes".to_owned());
+    };
+    let path = kept::place(&folder, bench::TUNED, &report.tuned.adapter);
+    kept::keep(&path, &report.tuned)?;
+    let count = report.tuned.kernel_choices.len();
+    Ok(format!("{count} choices are better than the table's and kept for other commands: {}", path.display()))
 }
 
 /// What is being measured, on a terminal.

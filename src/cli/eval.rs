@@ -6,8 +6,9 @@ use crate::gpu::AdapterSummary;
 use crate::lab::LabError;
 use crate::lab::evaluate::{self, Quality, Resident};
 use crate::models;
+use crate::ops::choices;
 
-use super::{Subject, output};
+use super::{Device, Subject, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -28,12 +29,13 @@ struct Report {
     #[serde(flatten)]
     quality: Quality,
     adapter: AdapterSummary,
+    kernel_choices: choices::Table,
     seconds: f64,
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     let (state, plan, set) = args.subject.read()?;
-    let gpu = super::open_gpu(adapter, args.json)?;
+    let gpu = device.open(args.json)?;
     let network = models::build(&gpu, &state, plan)?;
     let begun = std::time::Instant::now();
     let bar = output::bar(set.test.count(), "evaluating", "images");
@@ -50,6 +52,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
             images: test.count(),
             quality,
             adapter: gpu.adapter().clone(),
+            kernel_choices: choices::record(&gpu)?,
             seconds: begun.elapsed().as_secs_f64(),
         });
     }

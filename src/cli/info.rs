@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::gpu::{self, AdapterDetails};
 use crate::lab::LabError;
 
-use super::output;
+use super::{Device, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -20,9 +20,9 @@ struct Report {
     adapters: Vec<AdapterDetails>,
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
-    let gpu = super::open_gpu(adapter.clone(), args.json)?;
-    let adapters = gpu::list_adapters(adapter.as_deref())?;
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
+    let gpu = device.open_unchecked(args.json)?;
+    let adapters = gpu::list_adapters(device.adapter.as_deref())?;
     if args.json {
         return output::json(&Report { version: env!("CARGO_PKG_VERSION"), adapters });
     }

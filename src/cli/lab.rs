@@ -10,7 +10,7 @@ use crate::lab::LabError;
 use crate::lab::results::{Classifier, Detection, LabResult, Stage};
 use crate::lab::run::{self, Planned, Progress};
 
-use super::output;
+use super::{Device, output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Preset {
@@ -217,7 +217,7 @@ fn headlines(result: &LabResult) {
     }
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if let Some(folder) = &args.report_only {
         headlines(&run::report_again(folder)?);
         output::say(&format!("report: {}", folder.join(run::REPORT).display()));
@@ -226,7 +226,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let begun = Instant::now();
     let recipe = args.recipe();
     let material = run::Material::read(&recipe)?;
-    let gpu = super::open_gpu(adapter, false)?;
+    let gpu = device.open(false)?;
     let mut display = Display::new();
     let command = super::command_line();
     let outcome = run::run(&gpu, &recipe, &material, (&args.out, args.fresh), &command, &mut display);

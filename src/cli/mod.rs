@@ -3,6 +3,7 @@
 mod attack;
 mod bench;
 mod data;
+mod device;
 mod eval;
 mod info;
 mod interrupt;
@@ -11,6 +12,7 @@ mod lab;
 mod ood;
 mod output;
 mod profile;
+mod selftest;
 mod train;
 
 use std::path::PathBuf;
@@ -19,10 +21,11 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 use crate::data::{self as sets, DataSet};
-use crate::gpu::{Gpu, GpuOptions};
 use crate::lab::LabError;
 use crate::models;
 use crate::nn::{Architecture, StateDict};
+
+use device::Device;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,10 +44,8 @@ Exit code: 0 for success, 1 when something went wrong, 2 when the command line m
 #[derive(Debug, Parser)]
 #[command(name = "shadegrad", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
-    /// Adapter to run on: an index from 'shadegrad info', or a part of a name. Without it, the environment
-    /// variable SHADEGRAD_ADAPTER counts; without that, the best adapter is taken.
-    #[arg(long, global = true, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: Device,
     #[command(subcommand)]
     command: Command,
 }
@@ -67,6 +68,8 @@ enum Command {
     Bench(bench::Args),
     /// Where the time of a training or attack step goes, kernel by kernel
     Profile(profile::Args),
+    /// Check every kernel on this adapter against f64, gradients against differences, and ten steps of training
+    Selftest(selftest::Args),
     /// List the kernels, or print the source of one
     Kernels(kernels::Args),
     /// Download CIFAR-10, check a copy of it, or write the built-in 'shapes' in its layout
@@ -103,16 +106,17 @@ pub fn run() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return refuse(&error),
     };
-    let adapter = cli.adapter;
+    let device = &cli.device;
     let outcome = match cli.command {
-        Command::Info(args) => info::run(&args, adapter),
-        Command::Train(args) => train::run(args, &given(&matches), adapter),
-        Command::Eval(args) => eval::run(&args, adapter),
-        Command::Attack(args) => attack::run(&args, adapter),
-        Command::Ood(args) => ood::run(&args, adapter),
-        Command::Lab(args) => lab::run(&args, adapter),
-        Command::Bench(args) => bench::run(&args, adapter),
-        Command::Profile(args) => profile::run(&args, adapter),
+        Command::Info(args) => info::run(&args, device),
+        Command::Train(args) => train::run(args, &given(&matches), device),
+        Command::Eval(args) => eval::run(&args, device),
+        Command::Attack(args) => attack::run(&args, device),
+        Command::Ood(args) => ood::run(&args, device),
+        Command::Lab(args) => lab::run(&args, device),
+        Command::Bench(args) => bench::run(&args, device),
+        Command::Profile(args) => profile::run(&args, device),
+        Command::Selftest(args) => selftest::run(&args, device),
         Command::Kernels(args) => kernels::run(&args),
         Command::Data(args) => data::run(&args),
     };
@@ -179,13 +183,6 @@ fn length(text: &str) -> Result<f64, String> {
     value
         .filter(|value| (0.0..=1.0).contains(value))
         .ok_or_else(|| "a number from 0 to 1 is needed, such as 8/255 or 0.03".to_owned())
-}
-
-/// Opens the device and names it: every command's first line.
-fn open_gpu(adapter: Option<String>, json: bool) -> Result<Gpu, LabError> {
-    let gpu = Gpu::open(&GpuOptions { adapter, ..GpuOptions::default() })?;
-    output::adapter(gpu.adapter(), json);
-    Ok(gpu)
 }
 
 /// The command line as it was given, for results.

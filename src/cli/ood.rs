@@ -8,8 +8,9 @@ use crate::lab::detect::{self, Outcome, Pair};
 use crate::lab::train::write_json;
 use crate::lock::FolderLock;
 use crate::models;
+use crate::ops::choices;
 
-use super::{Subject, output};
+use super::{Device, Subject, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -53,7 +54,7 @@ fn shown_name(name: &str) -> &str {
     }
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     let (state, plan, set) = args.subject.read()?;
     let limit = args.count.map_or(usize::MAX, |count| count as usize);
     let id = set.test.truncated(limit);
@@ -64,7 +65,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         false => Some(data::read_pictures(args.ood.as_ref(), count)?),
     };
     let _lock = FolderLock::take(&args.out)?;
-    let gpu = super::open_gpu(adapter, args.json)?;
+    let gpu = device.open(args.json)?;
     let network = models::build(&gpu, &state, plan)?;
     let begun = std::time::Instant::now();
     let ood = pictures.unwrap_or_else(|| noise(&args.ood, args.seed, count));
@@ -83,6 +84,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
         ood_images: ood.count(),
         seed: args.seed,
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(&gpu)?,
         scores,
         seconds: begun.elapsed().as_secs_f64(),
     };

@@ -7,7 +7,7 @@ use crate::lab::LabError;
 use crate::lab::profile::{Profile, Settings, profile};
 use crate::lab::workload::{Kind, default_batch};
 
-use super::output;
+use super::{Device, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -36,7 +36,7 @@ enum Step {
     Attack,
 }
 
-pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if args.steps == 0 {
         return Err(LabError::Usage("--steps must be at least 1".to_owned()));
     }
@@ -47,7 +47,7 @@ pub fn run(args: &Args, adapter: Option<String>) -> Result<(), LabError> {
     let batch = args.batch.unwrap_or(default_batch(&args.model));
     let settings = Settings { kind, model: args.model.clone(), batch, steps: args.steps };
     crate::models::architecture(&settings.model)?;
-    let gpu = super::open_gpu(adapter, args.json)?;
+    let gpu = device.open(args.json)?;
     let found = profile(&gpu, &settings)?;
     let title = format!("{} step of {} at batch {batch}", kind.name(), settings.model);
     if let Some(path) = &args.trace {

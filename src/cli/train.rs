@@ -16,7 +16,7 @@ use crate::models;
 use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
 
-use super::{interrupt, output};
+use super::{Device, interrupt, output};
 use resume::{refuse_to_lose, resumed, say_where_it_goes_on};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -292,7 +292,7 @@ impl Args {
     }
 }
 
-pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), LabError> {
+pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError> {
     let plan = models::architecture(&args.model)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
     let (fresh, resume) = (args.fresh, args.resume);
@@ -305,7 +305,7 @@ pub fn run(args: Args, given: &[String], adapter: Option<String>) -> Result<(), 
     let settings = args.settings(set.train.count());
     settings.check()?;
     let _lock = FolderLock::take(&out)?;
-    let gpu = super::open_gpu(adapter, args.json)?;
+    let gpu = device.open(args.json)?;
     let mut command = super::command_line();
     let mut json = serde_json::to_value(&args).map_err(|error| LabError::Usage(error.to_string()))?;
     if let Some(state) = &state {

@@ -1,7 +1,7 @@
 //! [`Gpu`]: the one handle to the device that everything else is given.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -21,12 +21,36 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Fills every fresh tensor with NaN, so that an element that no kernel writes shows (for tests).
     pub poison: bool,
+    /// Breaks a kernel on purpose, for the test of the self-test.
+    pub broken: Option<Broken>,
+}
+
+/// A kernel that is to compute wrong numbers: its source is changed before it is compiled. A field of the library's options
+/// and not a build feature, so that the one build that is tested is the one that is shipped; no command line, variable or
+/// file reaches it, so a program that is run cannot have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Broken {
+    /// The name with which the file under `shaders/` begins.
+    pub kernel: &'static str,
+    /// What is replaced by what, wherever it stands.
+    pub from: &'static str,
+    pub to: &'static str,
 }
 
 /// Asked for where the adapter has them: half precision, subgroup operations, and timing on the device. No kernel
 /// needs any of them.
 const WANTED: wgpu::Features =
     wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
+
+/// A problem that kernels are chosen for: what is computed, and its extents.
+pub type Place = (&'static str, [usize; 5]);
+
+/// A kernel variant, and its tile where that is fixed, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub variant: &'static str,
+    pub tile: Option<[usize; 2]>,
+}
 
 /// A device with its memory pool, kernels and command stream. Clones are the same device.
 #[derive(Clone)]
@@ -39,6 +63,10 @@ pub(super) struct Inner {
     pub(super) limits: wgpu::Limits,
     pub(super) subgroup_size: Option<u32>,
     pub(super) forced: RefCell<BTreeMap<&'static str, String>>,
+    /// Operations and variants that are not to be used, since they compute wrong numbers here.
+    pub(super) refused: RefCell<BTreeSet<(&'static str, String)>>,
+    /// Chosen beforehand: by a tuner, or by an earlier run that is repeated.
+    pub(super) choices: RefCell<BTreeMap<Place, Choice>>,
     pub(super) pool: Pool,
     pub(super) cache: RefCell<Cache>,
     pub(super) stream: RefCell<Stream>,
@@ -102,8 +130,10 @@ impl Gpu {
             limits,
             subgroup_size,
             forced: RefCell::default(),
+            refused: RefCell::default(),
+            choices: RefCell::default(),
             pool: Pool::default(),
-            cache: RefCell::default(),
+            cache: RefCell::new(Cache::new(options.broken)),
             stream,
             poison: Cell::new(options.poison),
             work: Cell::default(),
@@ -140,6 +170,37 @@ impl Gpu {
     /// The variant that `operation` must use, if one was forced.
     pub fn forced_variant(&self, operation: &str) -> Option<String> {
         self.0.forced.borrow().get(operation).cloned()
+    }
+
+    /// Keeps `operation` from this variant: it computes wrong numbers on this adapter.
+    pub fn refuse_variant(&self, operation: &'static str, variant: &str) {
+        self.0.refused.borrow_mut().insert((operation, variant.to_owned()));
+    }
+
+    /// Whether the variant was refused.
+    pub fn is_refused(&self, operation: &'static str, variant: &str) -> bool {
+        self.0.refused.borrow().contains(&(operation, variant.to_owned()))
+    }
+
+    /// Chooses kernels beforehand, and forgets what was chosen before.
+    pub fn set_choices(&self, choices: impl IntoIterator<Item = (Place, Choice)>) {
+        *self.0.choices.borrow_mut() = choices.into_iter().collect();
+    }
+
+    /// Takes over what was chosen and refused on another device.
+    pub fn choose_like(&self, other: &Self) {
+        *self.0.choices.borrow_mut() = other.0.choices.borrow().clone();
+        *self.0.refused.borrow_mut() = other.0.refused.borrow().clone();
+    }
+
+    /// What was chosen for this problem.
+    pub fn choice(&self, place: Place) -> Option<Choice> {
+        self.0.choices.borrow().get(&place).copied()
+    }
+
+    /// All that was chosen beforehand.
+    pub fn choices(&self) -> Vec<(Place, Choice)> {
+        self.0.choices.borrow().iter().map(|(&place, &choice)| (place, choice)).collect()
     }
 
     /// GPU memory held now and at the most.

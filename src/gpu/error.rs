@@ -40,6 +40,13 @@ pub enum GpuError {
     #[error("kernel '{kernel}' was rejected by the driver (please report this): {reason}")]
     Kernel { kernel: &'static str, reason: String },
 
+    /// Every kernel that could do it was refused.
+    #[error(
+        "every kernel for {operation} computes wrong numbers on this adapter, as 'shadegrad selftest' found: use another \
+         --adapter or a newer driver, or go on at your own risk with --allow-failed-kernels"
+    )]
+    NoVariant { operation: &'static str },
+
     /// The device was lost (driver crash, unplugged GPU, time-out of the operating system).
     #[error("the GPU device was lost: {reason}")]
     DeviceLost { reason: String },

@@ -18,7 +18,7 @@ mod tensor;
 mod unroll;
 
 pub use adapter::{AdapterDetails, AdapterSummary, list_adapters};
-pub use context::{Gpu, GpuOptions};
+pub use context::{Broken, Choice, Gpu, GpuOptions, Place};
 pub use error::GpuError;
 pub use kernel::{Const, Grid, Kernel};
 pub use pool::MemoryStats;

@@ -21,6 +21,8 @@ impl Gpu {
             limits: real.limits.clone(),
             subgroup_size: real.subgroup_size,
             forced: real.forced.clone(),
+            refused: real.refused.clone(),
+            choices: real.choices.clone(),
             pool: Pool::rehearsing(&real.device),
             cache: RefCell::default(),
             stream: RefCell::new(Stream::new(&real.device)),

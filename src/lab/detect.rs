@@ -12,6 +12,7 @@ use crate::gpu::{AdapterSummary, Gpu};
 use crate::nn::Network;
 use crate::ood::metrics::{self, Metrics};
 use crate::ood::scores::Score;
+use crate::ops::choices;
 
 use super::LabError;
 use super::evaluate::{self, Outputs, Resident};
@@ -53,6 +54,8 @@ pub struct Outcome {
     pub ood_images: usize,
     pub seed: u64,
     pub adapter: AdapterSummary,
+    /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
+    pub kernel_choices: choices::Table,
     /// Higher means more in-distribution, for every score.
     pub scores: BTreeMap<&'static str, Metrics>,
     pub seconds: f64,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{DIMS, SIZE};
 use crate::gpu::AdapterSummary;
 use crate::ood::metrics::Metrics;
+use crate::ops::choices;
 
 /// One picture: 3 x 32 x 32 bytes, planar RGB. Written to JSON as a PNG in base64.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,9 @@ pub struct LabResult {
     pub version: String,
     pub command: Vec<String>,
     pub adapter: AdapterSummary,
+    /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
+    #[serde(default)]
+    pub kernel_choices: choices::Table,
     pub plan: Plan,
     /// Names of the classes, in the order of their numbers.
     pub classes: Vec<String>,

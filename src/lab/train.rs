@@ -18,6 +18,7 @@ use crate::files;
 use crate::gpu::Gpu;
 use crate::models;
 use crate::nn::{CheckpointError, Network, Optimizer};
+use crate::ops::choices;
 use crate::random::{Purpose, Stream};
 
 use super::LabError;
@@ -219,6 +220,7 @@ pub fn train_kept(
         settings: notes.1,
         seed: settings.seed,
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(gpu)?,
         epochs: last.epoch,
         steps: at.step,
         train_loss: last.train_loss,

@@ -6,6 +6,7 @@
 
 use bytemuck::NoUninit;
 
+use super::choices;
 use super::tiles::{self, ConvVariant};
 use super::{conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
@@ -80,13 +81,18 @@ struct Walk {
     input_stride: usize,
     output_stride: usize,
     flip: bool,
+    /// The variant, and its tile where that was chosen beforehand.
+    choice: (ConvVariant, Option<[usize; 2]>),
 }
 
 impl Walk {
     /// A convolution's forward pass; a transposed one's backward-data is the same.
-    fn forward(kernel: usize, window: Window) -> Self {
+    fn forward(gpu: &Gpu, x: &Tensor, out: &Tensor, kernel: usize, window: Window) -> Result<Self> {
         let Window { stride, padding } = window;
-        Self {
+        let [.., width] = dims4("conv2d", "the output", out)?;
+        let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, stride, width);
+        Ok(Self {
+            choice: tiles::conv2d_at(gpu, place)?,
             kernels: [&DIRECT, &SUBGROUP],
             padding,
             kernel,
@@ -94,7 +100,7 @@ impl Walk {
             input_stride: stride,
             output_stride: 1,
             flip: false,
-        }
+        })
     }
 
     /// Taps of a row that the phase of output columns `px` meets: every stride-th one from (px + padding) mod stride.
@@ -113,14 +119,13 @@ fn direct(
     relu: bool,
     out: &Tensor,
 ) -> Result<()> {
-    let variant = tiles::conv2d(gpu)?;
-    if variant == ConvVariant::Naive {
+    if walk.choice.0 == ConvVariant::Naive {
         return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
     }
     let mut first = 0;
     while first < walk.output_stride {
         let columns = (first..walk.output_stride).take_while(|&px| walk.met(px) == walk.met(first)).count();
-        columns_of_phases(gpu, walk, variant, [first, columns], (x, weights, bias), relu, out)?;
+        columns_of_phases(gpu, walk, [first, columns], (x, weights, bias), relu, out)?;
         first += columns;
     }
     Ok(())
@@ -130,7 +135,6 @@ fn direct(
 fn columns_of_phases(
     gpu: &Gpu,
     walk: &Walk,
-    variant: ConvVariant,
     [first, columns]: [usize; 2],
     (x, weights, bias): (&Tensor, &Tensor, Option<&Tensor>),
     relu: bool,
@@ -138,9 +142,14 @@ fn columns_of_phases(
 ) -> Result<()> {
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(walk.kernels[0].name, "the input", x)?, dims4(walk.kernels[0].name, "the output", out)?);
+    let (variant, chosen) = walk.choice;
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
     let (taps, width) = (walk.taps, walk.met(first));
-    let [rows, row_block, channel_block] = tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride);
+    let mut tile = tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride);
+    if let Some([channels, positions]) = chosen {
+        tile = [tile[0], positions, channels];
+    }
+    let [rows, row_block, channel_block] = tile;
     let lanes = tiles::lanes(gpu, variant);
     let consts: [Const; 15] = [
         ("KERNEL", walk.kernel as u32),
@@ -240,7 +249,7 @@ pub fn forward(
     }
     let out_h = window.output("conv2d", in_h, kernel)?;
     let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
-    direct(gpu, &Walk::forward(kernel, window), x, weight, bias, relu, &out)?;
+    direct(gpu, &Walk::forward(gpu, x, &out, kernel, window)?, x, weight, bias, relu, &out)?;
     Ok(out)
 }
 
@@ -262,7 +271,9 @@ fn spread(
     out: &Tensor,
 ) -> Result<()> {
     let [c, m, kernel, _] = dims4(BACKWARD_DATA.name, "the weight", weight)?;
-    if tiles::conv2d(gpu)? == ConvVariant::Naive {
+    let place = choices::convolution("backward-data", [c, m], kernel, window.stride, out.dims()[3]);
+    let choice = tiles::conv2d_at(gpu, place)?;
+    if choice.0 == ConvVariant::Naive {
         return naive::backward_data(gpu, small, weight, (bias, relu), window, out);
     }
     let taps = kernel.div_ceil(window.stride);
@@ -278,6 +289,7 @@ fn spread(
         input_stride: 1,
         output_stride: window.stride,
         flip: true,
+        choice,
     };
     direct(gpu, &walk, small, &packed, bias, relu, out)
 }
@@ -301,12 +313,15 @@ pub fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Window, dw: 
 fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Window, dw: &Tensor) -> Result<()> {
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(WEIGHTS.name, "the input", x)?, dims4(WEIGHTS.name, "the gradient", dy)?);
-    let variant = tiles::conv2d(gpu)?;
+    let place = choices::convolution("backward-weights", [in_c, out_c], kernel, window.stride, out_w);
+    let (variant, tile) = tiles::conv2d_at(gpu, place)?;
     if variant == ConvVariant::Naive {
         return naive::backward_weights(gpu, x, dy, window, dw);
     }
-    let (lanes, row_block) = (tiles::lanes(gpu, variant), tiles::positions(gpu, variant, out_w, out_c <= 4));
+    let lanes = tiles::lanes(gpu, variant);
+    let row_block = tile.map_or_else(|| tiles::positions(gpu, variant, out_w, out_c <= 4), |[_, positions]| positions);
     let [channel_block, rows] = tiles::weight_tile(gpu, variant, out_c, in_c * kernel, kernel, row_block);
+    let channel_block = tile.map_or(channel_block, |[channels, _]| channels);
     let row_groups = (in_c * kernel).div_ceil(lanes as usize * rows);
     let groups = row_groups * out_c.div_ceil(channel_block);
     // Enough workgroups to keep the device busy, and no more: each split costs a copy of the weights.
@@ -377,7 +392,7 @@ pub fn transpose_forward(
 pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let sides = (("the gradient", dy), ("the input's gradient", dx));
     let kernel = check_sides("conv_transpose2d_backward_data", sides.0, sides.1, weight, window)?;
-    direct(gpu, &Walk::forward(kernel, window), dy, weight, None, false, dx)
+    direct(gpu, &Walk::forward(gpu, dy, dx, kernel, window)?, dy, weight, None, false, dx)
 }
 
 /// Transposed convolution's gradient with respect to its weight, written to `dw` [Cin, Cout, k, k].

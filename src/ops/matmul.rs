@@ -2,6 +2,7 @@
 
 use bytemuck::NoUninit;
 
+use super::tiles::{self, MATMUL};
 use super::{dims2, kernel, lanes, launch_flat};
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
 
@@ -90,27 +91,36 @@ impl Variant {
         }
     }
 
-    /// Whether the adapter can run it.
+    /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        self != Self::Subgroup || gpu.subgroup_size().is_some()
+        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(MATMUL, self.name())
+    }
+
+    /// The variant of this name, if the adapter can run it.
+    pub(super) fn named(gpu: &Gpu, name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name && variant.runs_on(gpu))
+    }
+
+    /// Whether the shape lets it: some read the second operand, of [k, n] or its transpose, in vectors of four.
+    pub fn fits(self, n: usize, k: usize, transposed: bool) -> bool {
+        match self {
+            Self::Naive | Self::Tiled | Self::Registers => true,
+            Self::Blocked => (if transposed { k } else { n }).is_multiple_of(4),
+            Self::Subgroup | Self::SplitK => !transposed && n.is_multiple_of(4),
+        }
     }
 
     /// Refuses a product that this variant cannot compute.
     fn check(self, gpu: &Gpu, n: usize, k: usize, b: Operand<'_>) -> Result<()> {
-        let problem = match self {
-            Self::Naive | Self::Tiled | Self::Registers => return Ok(()),
-            Self::Blocked => {
-                let contiguous = if b.transposed { k } else { n };
-                if contiguous.is_multiple_of(4) {
-                    return Ok(());
-                }
-                format!("the blocked kernel needs a multiple of 4, not {contiguous}")
+        let problem = if self.fits(n, k, b.transposed) {
+            if self.runs_on(gpu) {
+                return Ok(());
             }
-            Self::Subgroup | Self::SplitK if b.transposed || !n.is_multiple_of(4) => {
-                format!("the {} kernel needs rows of a multiple of 4 in the second operand, not {n}", self.name())
-            }
-            _ if self.runs_on(gpu) => return Ok(()),
-            _ => "this adapter has no subgroups of one fixed size".to_owned(),
+            format!("this adapter cannot run the {} kernel, or computes wrong numbers with it", self.name())
+        } else if self == Self::Blocked {
+            format!("the blocked kernel needs a multiple of 4, not {}", if b.transposed { k } else { n })
+        } else {
+            format!("the {} kernel needs rows of a multiple of 4 in the second operand, not {n}", self.name())
         };
         Err(GpuError::operand("matmul", problem))
     }
@@ -165,8 +175,8 @@ pub fn matmul(gpu: &Gpu, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
 
 /// `out = A B + bias`, then ReLU if wanted, with the variant that fits the shape.
 pub fn matmul_into(gpu: &Gpu, a: Operand<'_>, b: Operand<'_>, epilogue: Epilogue<'_>, out: &Tensor) -> Result<()> {
-    let contiguous = if b.transposed { b.dims()?[0] } else { b.dims()?[1] };
-    let variant = if contiguous.is_multiple_of(4) { Variant::Blocked } else { Variant::Naive };
+    let ([m, k], [_, n]) = (a.dims()?, b.dims()?);
+    let variant = tiles::matmul_at(gpu, [m, n, k], [a.transposed, b.transposed])?;
     matmul_with(gpu, variant, a, b, epilogue, out)
 }
 

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod ceiling;
+pub mod choices;
 pub mod conv2d;
 mod conv2d_naive;
 pub mod cross_entropy;

@@ -6,10 +6,18 @@
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
 //! | GPU | `direct` | 8 channels x 2 to 4 positions: registers are dear |
 //!
-//! The measurements behind it are in `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each
-//! is tested on every adapter that can run it.
+//! | adapter | matrix product, where the shape lets it |
+//! | --- | --- |
+//! | software, with subgroups, Mesa from 25 on | `subgroup` |
+//! | all others | `vec4` |
+//!
+//! A table of an earlier run or of a tuner goes before this one ([`super::choices`]). The measurements behind it are in
+//! `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each is tested on every adapter that can
+//! run it.
 
-use crate::gpu::{Gpu, GpuError, Result};
+use super::choices;
+use super::matmul::Variant;
+use crate::gpu::{Gpu, GpuError, Place, Result};
 
 /// How a convolution's passes are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,25 +43,96 @@ impl ConvVariant {
         }
     }
 
-    /// Whether the adapter can run it.
+    /// The variant of this name, if the adapter can run it.
+    fn named(gpu: &Gpu, name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name && variant.runs_on(gpu))
+    }
+
+    /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        self != Self::Subgroup || gpu.subgroup_size().is_some()
+        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(CONV2D, self.name())
     }
 }
 
-/// The operation under which a convolution's variant is forced.
+/// The operations under whose names variants are forced and refused.
 pub const CONV2D: &str = "conv2d";
+pub const MATMUL: &str = "matmul";
 
-/// The variant for this adapter.
+/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst.
 pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
-    let Some(forced) = gpu.forced_variant(CONV2D) else {
-        let shared = gpu.adapter().is_software() && gpu.subgroup_size().is_some();
-        return Ok(if shared { ConvVariant::Subgroup } else { ConvVariant::Direct });
+    if let Some(forced) = gpu.forced_variant(CONV2D) {
+        return ConvVariant::ALL
+            .into_iter()
+            .find(|variant| variant.name() == forced && variant.runs_on(gpu))
+            .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")));
+    }
+    let chosen = gpu.choice(choices::whole(CONV2D)).and_then(|choice| ConvVariant::named(gpu, choice.variant));
+    let order = if gpu.adapter().is_software() {
+        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Naive]
+    } else {
+        [ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
     };
-    ConvVariant::ALL
-        .into_iter()
-        .find(|variant| variant.name() == forced && variant.runs_on(gpu))
-        .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")))
+    let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
+    best.ok_or(GpuError::NoVariant { operation: CONV2D })
+}
+
+/// The variant for one problem, and its tile (channels, positions) where that was chosen beforehand.
+pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize; 2]>)> {
+    if gpu.forced_variant(CONV2D).is_none()
+        && let Some(choice) = gpu.choice(place)
+        && let Some(variant) = ConvVariant::named(gpu, choice.variant)
+    {
+        return Ok((variant, choice.tile));
+    }
+    Ok((conv2d(gpu)?, None))
+}
+
+/// The variant for products, where the shape lets it: see [`matmul_at`].
+///
+/// Broadcasting the first operand wins where a read costs little beside a product: on llvmpipe from Mesa 25 on, whose
+/// reads cost a quarter of those before. On Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured.
+pub fn matmul(gpu: &Gpu) -> Result<Variant> {
+    let subgroup = gpu.adapter().is_software() && mesa(&gpu.adapter().driver).is_some_and(|version| version >= 25);
+    let best = if subgroup { Variant::Subgroup } else { Variant::Blocked };
+    let chosen = gpu.choice(choices::whole(MATMUL)).and_then(|choice| Variant::named(gpu, choice.variant));
+    let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
+    let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
+    best.ok_or(GpuError::NoVariant { operation: MATMUL })
+}
+
+/// The variant for a product of [m, k] and [k, n], either transposed: the chosen one if it can, or the next that can.
+pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) -> Result<Variant> {
+    let place = choices::product(m, n, k, flip_a, flip_b);
+    let tuned = gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
+    let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
+    let wishes = tuned.into_iter().chain([matmul(gpu)?]).chain(order);
+    let best = wishes.into_iter().find(|variant| variant.runs_on(gpu) && variant.fits(n, k, flip_b));
+    best.ok_or(GpuError::NoVariant { operation: MATMUL })
+}
+
+/// Channels and positions to one invocation of a convolution's problem where none were chosen, for square planes.
+pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, stride, width]): Place) -> [usize; 2] {
+    if pass == "backward-weights" {
+        let positions = positions(gpu, variant, width, to <= 4);
+        return [weight_tile(gpu, variant, to, from * kernel, kernel, positions)[0], positions];
+    }
+    // Backward-data goes phase by phase, each with stride 1.
+    let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
+    let extent = width.div_ceil(phases);
+    let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], kernel.div_ceil(phases), stride);
+    [channels, positions]
+}
+
+/// The major version of Mesa that a driver's description names.
+fn mesa(driver: &str) -> Option<u32> {
+    driver.split("Mesa ").nth(1)?.split('.').next()?.parse().ok()
+}
+
+/// An error if an operation has no variant left.
+pub fn all_choices(gpu: &Gpu) -> Result<()> {
+    conv2d(gpu)?;
+    matmul_at(gpu, [1; 3], [false; 2])?;
+    Ok(())
 }
 
 /// Lanes of a workgroup: a subgroup, or else one vector of a software adapter, one warp of a GPU.
@@ -140,4 +219,16 @@ pub fn weight_tile(
     };
     // As many rows as leave work for every lane.
     [channels, rows.div_ceil(lanes(gpu, variant) as usize).min(most)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mesa;
+
+    #[test]
+    fn mesas_version_is_read_from_what_the_driver_says() {
+        assert_eq!(mesa("llvmpipe Mesa 22.3.6 (LLVM 15.0.6)"), Some(22));
+        assert_eq!(mesa("llvmpipe Mesa 25.0.7-2~bpo12+1 (LLVM 15.0.6)"), Some(25));
+        assert_eq!([mesa("NVIDIA 550.54"), mesa("Mesa"), mesa("Mesa git"), mesa("")], [None; 4]);
+    }
 }

@@ -1,6 +1,6 @@
 //! A benchmark's results for people.
 
-use crate::lab::bench::{Bound, Ceilings, LadderReport};
+use crate::lab::bench::{Bound, Ceilings, LadderReport, TuneReport};
 
 use super::super::output::say;
 use super::{KernelRow, Report};
@@ -113,7 +113,26 @@ pub(super) fn ladder(report: &LadderReport) {
         ));
     }
     for file in &report.missing {
-        say(&format!("{file:<24} needs subgroups of one fixed size, which this adapter does not have"));
+        say(&format!("{file:<24} is not for this adapter: no subgroups of one fixed size, or it failed 'selftest'"));
     }
     say("\n'shadegrad kernels NAME' prints a rung; shaders/README.md says what each one adds");
+}
+
+/// Each problem with what was tried on it, the table's own choice first.
+pub(super) fn tuned(report: &TuneReport) {
+    say(&format!(
+        "{:<28} {:<40} {:<44} kept",
+        "layer and pass", "problem", "milliseconds, the table's own choice first"
+    ));
+    for row in &report.rows {
+        let tried: Vec<String> =
+            row.tried.iter().map(|(name, milliseconds)| format!("{name} {milliseconds:.3}")).collect();
+        say(&format!(
+            "{:<28} {:<40} {:<44} {}",
+            row.layer,
+            row.problem,
+            tried.join(", "),
+            row.kept.as_deref().unwrap_or("-")
+        ));
+    }
 }

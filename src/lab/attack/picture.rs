@@ -9,6 +9,7 @@ use crate::data::Images;
 use crate::gpu::{AdapterSummary, Gpu};
 use crate::lock::FolderLock;
 use crate::nn::Network;
+use crate::ops::choices;
 
 use super::super::LabError;
 use super::super::evaluate::{Resident, argmax};
@@ -33,6 +34,8 @@ pub struct OnePicture {
     pub confidence_clean: f64,
     pub by_eps: Vec<PictureAtEps>,
     pub adapter: AdapterSummary,
+    /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
+    pub kernel_choices: choices::Table,
     pub seconds: f64,
 }
 
@@ -97,6 +100,7 @@ pub fn one_picture(
         confidence_clean: clean.1,
         by_eps: by_eps.collect(),
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(gpu)?,
         seconds: begun.elapsed().as_secs_f64(),
     };
     drop(batch);

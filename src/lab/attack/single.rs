@@ -11,6 +11,7 @@ use crate::files;
 use crate::gpu::{AdapterSummary, Gpu};
 use crate::lock::FolderLock;
 use crate::nn::Network;
+use crate::ops::choices;
 
 use super::super::LabError;
 use super::super::evaluate::{Resident, predictions};
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub targets: Option<Vec<Vec<Option<f64>>>>,
     pub classes: Vec<String>,
     pub adapter: AdapterSummary,
+    /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
+    pub kernel_choices: choices::Table,
     pub seconds: f64,
 }
 
@@ -191,6 +194,7 @@ pub fn run(
         targets,
         classes: notes.classes.to_vec(),
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(gpu)?,
         seconds: begun.elapsed().as_secs_f64(),
     };
     if let Some(path) = save {

@@ -1,8 +1,9 @@
 //! The convolutions of the models, layer by layer and pass by pass.
 
-use crate::gpu::{Gpu, Tensor, Work};
+use crate::gpu::{Gpu, Place as Problem, Tensor, Work};
 use crate::models;
 use crate::nn::Layer;
+use crate::ops::choices;
 use crate::ops::conv2d::{self, Window};
 use crate::ops::tiles;
 
@@ -84,6 +85,21 @@ impl Place {
         Work { flops: 2 * products as u64, bytes: 4 * values as u64 }
     }
 
+    /// What a pass of [`PASSES`] is to the kernels: a transposed convolution runs another's passes.
+    pub(super) fn problem(&self, pass: usize) -> Problem {
+        let ([_, from, _, from_w], [_, to, _, to_w]) = (self.x, self.y);
+        let (kernel, stride) = (self.kernel, self.window.stride);
+        let (name, channels, width) = match (pass, self.transposed) {
+            (0, false) => ("forward", [from, to], to_w),
+            (0, true) => ("backward-data", [from, to], to_w),
+            (1, false) => ("backward-data", [to, from], from_w),
+            (1, true) => ("forward", [to, from], from_w),
+            (_, false) => ("backward-weights", [from, to], to_w),
+            (_, true) => ("backward-weights", [to, from], from_w),
+        };
+        choices::convolution(name, channels, kernel, stride, width)
+    }
+
     pub(super) fn arrays(&self, gpu: &Gpu) -> crate::gpu::Result<Arrays> {
         let (k, in_c, out_c) = (self.kernel, self.x[1], self.y[1]);
         let weight = if self.transposed { [in_c, out_c, k, k] } else { [out_c, in_c, k, k] };
@@ -116,14 +132,18 @@ impl Place {
 impl Bench<'_> {
     /// Every convolution of the models, forward, backward-data and backward-weights.
     pub(super) fn convolutions(&mut self) -> Result<(), LabError> {
-        let (gpu, variant) = (self.gpu, tiles::conv2d(self.gpu)?.name());
+        let gpu = self.gpu;
         for model in self.options.models() {
             for place in places(model, self.options.batch(model))? {
                 let arrays = place.arrays(gpu)?;
                 for (pass, name) in PASSES.into_iter().enumerate() {
                     let kernel = if place.transposed { "conv_transpose2d" } else { "conv2d" };
                     let (layer, shape) = (Some(place.name.clone()), place.shape());
-                    let label = Label { kernel, pass: name, layer, shape, variant: variant.to_owned() };
+                    let variant = match tiles::conv2d_at(gpu, place.problem(pass))? {
+                        (variant, Some([channels, positions])) => format!("{} {channels}x{positions}", variant.name()),
+                        (variant, None) => variant.name().to_owned(),
+                    };
+                    let label = Label { kernel, pass: name, layer, shape, variant };
                     self.row(label, place.work(), &mut || place.launch(gpu, &arrays, pass).map(drop))?;
                 }
             }

@@ -4,10 +4,11 @@ use crate::gpu::{Tensor, Work};
 use crate::models;
 use crate::ops::conv2d::{self, Window};
 use crate::ops::cross_entropy;
-use crate::ops::matmul::{Epilogue, Variant, matmul_with, plain, transposed};
+use crate::ops::matmul::{Epilogue, matmul_with, plain, transposed};
 use crate::ops::optimizer::{self, Adam, Sgd};
 use crate::ops::pool::{self, Pooled};
 use crate::ops::reduce::{self, Reduction};
+use crate::ops::tiles;
 
 use super::row::Label;
 use super::{Bench, LabError, random};
@@ -44,9 +45,7 @@ impl Bench<'_> {
             let a = random(gpu, 0, if flip[0] { [k, m] } else { [m, k] })?;
             let b = random(gpu, 1, if flip[1] { [n, k] } else { [k, n] })?;
             let out = gpu.empty([m, n])?;
-            // As `matmul_into` chooses.
-            let whole = (if flip[1] { k } else { n }).is_multiple_of(4);
-            let variant = if whole { Variant::Blocked } else { Variant::Naive };
+            let variant = tiles::matmul_at(gpu, [m, n, k], flip)?;
             let work = Work { flops: 2 * (m * n * k) as u64, bytes: traffic(&[&a, &b, &out]).bytes };
             let row = Label {
                 layer: layer.map(str::to_owned),

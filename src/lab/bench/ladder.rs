@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::gpu::{AdapterSummary, Gpu, GpuError, Tensor, Work};
+use crate::ops::choices;
 use crate::ops::conv2d::Window;
 use crate::ops::matmul::{Epilogue, Variant, matmul_with, plain};
 use crate::ops::tiles::{self, ConvVariant};
@@ -41,6 +42,8 @@ pub struct LadderReport {
     pub version: &'static str,
     pub command: Vec<String>,
     pub adapter: AdapterSummary,
+    /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
+    pub kernel_choices: choices::Table,
     pub ceilings: Ceilings,
     pub rungs: Vec<Rung>,
     /// Rungs that this adapter cannot stand on.
@@ -86,6 +89,7 @@ pub fn climb(
         version: env!("CARGO_PKG_VERSION"),
         command: command.to_vec(),
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(gpu)?,
         ceilings,
         rungs,
         missing,

@@ -10,11 +10,13 @@ mod ladder;
 mod row;
 mod start;
 mod steps;
+mod tune;
 
 use crate::attack::AttackError;
 use crate::gpu::{Gpu, GpuError, Tensor, Work};
 use crate::models;
 use crate::nn::Task;
+use crate::ops::choices;
 use crate::ops::noise::{self, Source};
 use crate::random::Purpose;
 
@@ -26,6 +28,7 @@ pub use clock::{Budget, Timing, time};
 pub use ladder::{Ladder, LadderReport, Rung, climb};
 pub use row::{KernelRow, Report, StepRow};
 pub use start::{FirstStep, Host};
+pub use tune::{TUNED, TuneReport, Tuned, TunedRow, tune};
 
 use row::Label;
 
@@ -119,7 +122,7 @@ pub fn run(
     let first_step = match wants(Suite::Train) {
         true => {
             watch("first step");
-            Some(start::first_step(adapter)?)
+            Some(start::first_step(gpu, adapter)?)
         }
         false => None,
     };
@@ -154,6 +157,7 @@ pub fn run(
         version: env!("CARGO_PKG_VERSION"),
         command: command.to_vec(),
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(gpu)?,
         kernel_times_from: if gpu.has_timestamps() { "timestamps" } else { "calls" },
         ceilings,
         kernels,

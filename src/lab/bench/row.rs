@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::gpu::{AdapterSummary, Work};
+use crate::ops::choices;
 
 use super::ceiling::{Bound, Ceilings};
 use super::clock::Timing;
@@ -82,6 +83,8 @@ pub struct Report {
     pub version: &'static str,
     pub command: Vec<String>,
     pub adapter: AdapterSummary,
+    /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
+    pub kernel_choices: choices::Table,
     /// `timestamps` (the device's own clock, sums over dispatches) or `calls` (from the call to the end of the wait).
     pub kernel_times_from: &'static str,
     pub ceilings: Ceilings,

@@ -24,12 +24,13 @@ pub struct FirstStep {
 }
 
 /// Measures it twice, each time on a device of its own.
-pub(super) fn first_step(adapter: Option<String>) -> Result<FirstStep, LabError> {
+pub(super) fn first_step(like: &Gpu, adapter: Option<String>) -> Result<FirstStep, LabError> {
     let (model, batch) = ("lenet", 64);
     let options = GpuOptions { adapter, ..GpuOptions::default() };
     let once = || -> Result<[f64; 2], LabError> {
         let begun = Instant::now();
         let gpu = Gpu::open(&options)?;
+        gpu.choose_like(like);
         let opened = begun.elapsed().as_secs_f64();
         Workload::new(&gpu, Kind::Train, model, batch)?.step()?;
         gpu.wait()?;

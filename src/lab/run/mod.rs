@@ -17,6 +17,7 @@ use crate::attack::Convention;
 use crate::data::{self, DataSet, Images, SIZE};
 use crate::files::{self, fingerprint};
 use crate::gpu::Gpu;
+use crate::ops::choices;
 
 use super::LabError;
 use super::report;
@@ -147,6 +148,7 @@ pub fn run(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: command.to_vec(),
         adapter: gpu.adapter().clone(),
+        kernel_choices: choices::record(gpu)?,
         plan: plan.clone(),
         classes: data.classes.clone(),
         train_images: data.train.count(),

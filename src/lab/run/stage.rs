@@ -17,6 +17,7 @@ use crate::lab::LabError;
 use crate::lab::results::Stage;
 use crate::lab::train::write_json;
 use crate::lock::FolderLock;
+use crate::ops::choices;
 
 /// A stage's own files are far smaller.
 const MAX_BYTES: u64 = 1 << 30;
@@ -91,6 +92,7 @@ fn program(gpu: &Gpu) -> Result<Value, LabError> {
         "version": env!("CARGO_PKG_VERSION"),
         "build": fingerprint_of(&path)?,
         "adapter": gpu.adapter(),
+        "kernels": choices::record(gpu)?,
     }))
 }
 

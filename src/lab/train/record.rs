@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::gpu::{AdapterSummary, Gpu, MemoryStats};
 use crate::models;
 use crate::nn::{Network, OptimizerKind, Schedule};
+use crate::ops::choices;
 use crate::ops::optimizer::Adam;
 
 use super::super::LabError;
@@ -128,6 +129,8 @@ pub struct Outcome {
     pub settings: serde_json::Value,
     pub seed: u64,
     pub adapter: AdapterSummary,
+    /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
+    pub kernel_choices: choices::Table,
     pub epochs: u32,
     pub steps: u64,
     pub train_loss: f64,

@@ -14,6 +14,7 @@ use crate::data::DataSet;
 use crate::files::{self, FileError};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Network, Optimizer};
+use crate::ops::choices;
 
 use super::super::LabError;
 use super::super::evaluate::Quality;
@@ -84,11 +85,12 @@ pub(super) fn identity(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result
         "data": { "name": data.name, "pictures": pictures },
         "program": { "version": env!("CARGO_PKG_VERSION") },
         "adapter": gpu.adapter(),
+        "kernels": choices::record(gpu)?,
     }))
 }
 
 /// The parts of an identity without which a run still goes on, though not to the same bits.
-const ELSEWHERE: [&str; 2] = ["program", "adapter"];
+const ELSEWHERE: [&str; 3] = ["program", "adapter", "kernels"];
 
 /// Every value that differs, as `name: there, not here`.
 pub fn differences(there: &Value, here: &Value) -> Vec<String> {
@@ -154,7 +156,7 @@ impl State {
     }
 
     /// What differs between this state's run and the one that these settings, data and device would make; with
-    /// `elsewhere`, the program's version and the adapter do not count.
+    /// `elsewhere`, the program's version, the adapter and the choice of kernels do not count.
     pub fn mismatch(
         &self,
         gpu: &Gpu,

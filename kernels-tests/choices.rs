@@ -1,0 +1,229 @@
+//! Choices of kernels: followed, written into results, taken again from them to the same bits, and refused where they make
+//! no sense; and the tuner, whose choices other commands follow.
+
+mod common;
+#[path = "common/folder.rs"]
+mod folder;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{assert_close, operand};
+use folder::TempFolder;
+use serde_json::{Value, json};
+use shadegrad::gpu::{Choice, Gpu, GpuOptions};
+use shadegrad::ops::choices::{self, Table, convolution, follow, product, record};
+use shadegrad::ops::conv2d;
+use shadegrad::ops::matmul::{Variant, matmul, plain};
+use shadegrad::ops::tiles::{self, ConvVariant};
+use shadegrad::selftest::reference::conv2d::Case;
+
+/// A device of this test's own, since choices stay with it.
+fn fresh() -> Gpu {
+    Gpu::open(&GpuOptions { poison: true, ..GpuOptions::default() }).unwrap()
+}
+
+fn table(entries: &[(&str, &str)]) -> Table {
+    entries.iter().map(|&(entry, value)| (entry.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn a_table_is_followed_and_written_down_again() {
+    let gpu = fresh();
+    let wanted = table(&[
+        ("conv2d", "naive"),
+        ("conv2d backward-weights 3>6 k5 s1 w28", "direct"),
+        ("conv2d forward 3>6 k5 s1 w28", "direct 3x5"),
+        ("matmul", "registers"),
+        ("matmul nn 8x5", "naive"),
+        ("matmul nt 120x400", "vec4"),
+    ]);
+    follow(&gpu, &wanted).unwrap();
+    assert_eq!(record(&gpu).unwrap(), wanted);
+    assert_eq!(tiles::conv2d(&gpu).unwrap(), ConvVariant::Naive);
+    let forward = convolution("forward", [3, 6], 5, 1, 28);
+    assert_eq!(tiles::conv2d_at(&gpu, forward).unwrap(), (ConvVariant::Direct, Some([3, 5])));
+    assert_eq!(tiles::conv2d_at(&gpu, convolution("forward", [3, 6], 5, 1, 27)).unwrap(), (ConvVariant::Naive, None));
+    let flips = |flip: usize| [flip & 2 > 0, flip & 1 > 0];
+    assert_eq!(tiles::matmul_at(&gpu, [77, 120, 400], flips(1)).unwrap(), Variant::Blocked);
+    assert_eq!(tiles::matmul_at(&gpu, [77, 8, 5], flips(0)).unwrap(), Variant::Naive);
+    assert_eq!(tiles::matmul_at(&gpu, [77, 8, 6], flips(0)).unwrap(), Variant::Registers);
+    // A whole operation's variant steps aside where the shape does not let it.
+    follow(&gpu, &table(&[("matmul", "vec4")])).unwrap();
+    assert_eq!(tiles::matmul_at(&gpu, [3, 5, 7], flips(0)).unwrap(), Variant::Naive);
+    assert_eq!(tiles::matmul_at(&gpu, [3, 8, 7], flips(0)).unwrap(), Variant::Blocked);
+    // What a rehearsal plans with is what the run chooses.
+    assert_eq!(record(&gpu.rehearsal()).unwrap(), record(&gpu).unwrap());
+    assert_eq!(choices::name(product(9, 4, 7, true, false)), "matmul tn 4x9", "the batch is left out");
+}
+
+#[test]
+fn entries_that_make_no_sense_are_refused_and_change_nothing() {
+    let gpu = fresh();
+    let before = record(&gpu).unwrap();
+    for (entry, value, word) in [
+        ("conv3d", "direct", "no such operation"),
+        ("", "direct", "no such operation"),
+        ("conv2d sideways 3>6 k5 s1 w28", "direct", "no such operation"),
+        ("conv2d forward 3>6 k5 s1", "direct", "no such operation"),
+        ("conv2d forward 3>6 k5 s1 w28 more", "direct", "no such operation"),
+        ("conv2d forward 3>-6 k5 s1 w28", "direct", "no such operation"),
+        ("matmul nn 3", "naive", "no such operation"),
+        ("conv2d", "fast", "no variant 'fast'"),
+        ("matmul", "direct", "no variant 'direct'"),
+        ("conv2d", "direct 4x4", "no tile"),
+        ("conv2d forward 3>6 k5 s1 w28", "direct 0x4", "no tile"),
+        ("conv2d forward 3>6 k5 s1 w28", "direct 9999999x2", "no tile"),
+        ("conv2d forward 3>6 k5 s1 w28", "direct 4", "no tile"),
+        ("matmul nn 3x4", "naive 4x4", "no tile"),
+    ] {
+        let error = follow(&gpu, &table(&[("matmul", "naive"), (entry, value)])).unwrap_err().to_string();
+        assert!(error.contains(word) && error.contains(entry), "{error}");
+        assert_eq!(record(&gpu).unwrap(), before, "{entry}");
+    }
+    gpu.refuse_variant(tiles::CONV2D, "direct");
+    let error = follow(&gpu, &table(&[("conv2d", "direct")])).unwrap_err().to_string();
+    assert!(error.contains("computes wrong numbers"), "{error}");
+}
+
+/// Whatever a table chooses, results are right: tiles that divide nothing and tiles larger than the problem, too.
+#[test]
+fn every_choice_computes_the_same_sums() {
+    let gpu = fresh();
+    let case = Case::new([2, 3, 5], [7, 9], 3, 2, 1);
+    let ((x, x_values), (w, w_values)) = (operand(&gpu, 0, case.wide()), operand(&gpu, 1, case.weight()));
+    let (dy, dy_values) = operand(&gpu, 3, case.narrow());
+    let (dx, dw) = (gpu.empty(case.wide()).unwrap(), gpu.empty(case.weight()).unwrap());
+    for variant in ConvVariant::ALL.into_iter().filter(|variant| variant.runs_on(&gpu)) {
+        for tile in [None, Some([1, 1]), Some([2, 3]), Some([4, 2]), Some([8, 16])] {
+            let choice = Choice { variant: variant.name(), tile };
+            let problems = [
+                convolution("forward", [3, 5], 3, 2, 5),
+                convolution("backward-data", [5, 3], 3, 2, 9),
+                convolution("backward-weights", [3, 5], 3, 2, 5),
+            ];
+            gpu.set_choices(problems.map(|problem| (problem, choice)));
+            let what = format!("{choice:?}");
+            let y = conv2d::forward(&gpu, &x, &w, None, case.window, false).unwrap();
+            assert_close(&what, &gpu.read(&y).unwrap(), &case.sum_narrow(&x_values, &w_values), 27);
+            conv2d::backward_data(&gpu, &dy, &w, case.window, &dx).unwrap();
+            assert_close(&what, &gpu.read(&dx).unwrap(), &case.sum_wide(&dy_values, &w_values), 45);
+            conv2d::backward_weights(&gpu, &x, &dy, case.window, &dw).unwrap();
+            assert_close(&what, &gpu.read(&dw).unwrap(), &case.sum_weight(&x_values, &dy_values), 40);
+        }
+    }
+    // The rungs sum in one order, all but the one that shares k out: the same bits.
+    let ((a, _), (b, _)) = (operand(&gpu, 5, [19, 77]), operand(&gpu, 6, [77, 36]));
+    let mut seen = Vec::new();
+    for variant in Variant::ALL.into_iter().filter(|&one| one.runs_on(&gpu) && one != Variant::SplitK) {
+        let choice = Choice { variant: variant.name(), tile: None };
+        gpu.set_choices([(product(19, 36, 77, false, false), choice)]);
+        let before = gpu.dispatch_counts();
+        seen.push(gpu.read(&matmul(&gpu, plain(&a), plain(&b)).unwrap()).unwrap());
+        let launched = variant.file();
+        assert_ne!(gpu.dispatch_counts().get(launched), before.get(launched), "{launched} was chosen");
+    }
+    assert!(seen.len() >= 4 && seen.iter().all(|one| one == &seen[0]));
+}
+
+/// The program with a cache folder of its own.
+fn shadegrad(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shadegrad"));
+    command.env("XDG_CACHE_HOME", folder.join("cache")).env("LOCALAPPDATA", folder.join("cache"));
+    command.args(line.split_whitespace()).current_dir(folder).output().unwrap()
+}
+
+fn succeed(folder: &Path, line: &str) -> String {
+    let output = shadegrad(folder, line);
+    assert!(output.status.success(), "'{line}': {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_is_repeated_from_its_result() {
+    let temp = TempFolder::new("choices");
+    let folder = temp.path();
+    let train = "train --model lenet --data shapes --epochs 1 --steps 3 --batch 16 --seed 5";
+    fs::write(folder.join("slow.json"), r#"{"conv2d": "direct", "matmul": "registers"}"#).unwrap();
+    succeed(folder, &format!("{train} --out first --kernels slow.json"));
+    let result = folder.join("first/result.json");
+    assert_eq!(read(&result)["kernel_choices"], json!({"conv2d": "direct", "matmul": "registers"}));
+    succeed(folder, &format!("{train} --out second --kernels first/result.json"));
+    assert_eq!(read(&folder.join("second/result.json"))["kernel_choices"], read(&result)["kernel_choices"]);
+    let weights = |run: &str| fs::read(folder.join(run).join("last.safetensors")).unwrap();
+    assert!(weights("first") == weights("second"), "the same choices give the same bits");
+    // Without a table, twice: the same command gives the same bits, and says what it chose.
+    for run in ["third", "fourth"] {
+        succeed(folder, &format!("{train} --out {run}"));
+    }
+    assert!(weights("third") == weights("fourth"));
+    let gpu = fresh();
+    assert_eq!(read(&folder.join("third/result.json"))["kernel_choices"], json!(record(&gpu).unwrap()));
+
+    for (text, words) in [
+        ("{\"conv2d\": \"fast\"}", ["conv2d", "no variant 'fast'"]),
+        ("{\"pool\": \"direct\"}", ["pool", "no such operation"]),
+        ("{\"kernel_choices\": 3}", ["table.json", "no choice of kernels"]),
+        ("[1]", ["table.json", "no choice of kernels"]),
+        ("{", ["table.json", "not JSON"]),
+    ] {
+        fs::write(folder.join("table.json"), text).unwrap();
+        let output = shadegrad(folder, &format!("{train} --out refused --kernels table.json"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let last = stderr.lines().last().unwrap();
+        assert!(last.starts_with("error: ") && words.iter().all(|word| last.contains(word)), "{text}: {last}");
+        // The folder was taken for the run by then, and nothing lies in it but that.
+        let left = fs::read_dir(folder.join("refused")).map_or(0, |files| {
+            files.filter(|file| !file.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.')).count()
+        });
+        assert!(left == 0 && !stderr.contains("panicked"));
+    }
+    let none = shadegrad(folder, "profile train --kernels nowhere.json");
+    assert!(String::from_utf8(none.stderr).unwrap().contains("does not exist"));
+}
+
+#[test]
+fn what_the_tuner_keeps_is_followed_and_written_down() {
+    let temp = TempFolder::new("tuned");
+    let folder = temp.path();
+    let found = succeed(folder, "bench --tune --model lenet --batch 2 --rounds 1 --json");
+    let found: Value = serde_json::from_str(&found).unwrap();
+    // Two convolutions of three passes, three linear layers of three; what other layers share is tried once.
+    let rows = found["rows"].as_array().unwrap();
+    assert!(rows.len() > 10 && rows.iter().all(|row| row["tried"].as_array().unwrap().len() > 1));
+    let kept = rows.iter().filter(|row| !row["kept"].is_null()).count();
+    assert_eq!(found["kernel_choices"].as_object().unwrap().len(), kept);
+    // Where each system keeps caches, only Linux lets a test decide.
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let place = fs::read_dir(folder.join("cache/shadegrad")).unwrap().next().unwrap().unwrap().path();
+    assert!(place.file_name().unwrap().to_str().unwrap().starts_with("tuned-"));
+    // As if the tuner had found this.
+    let mut tuned = read(&place);
+    tuned["kernel_choices"] = json!({"conv2d forward 3>6 k5 s1 w28": "direct 3x4", "matmul": "registers"});
+    fs::write(&place, tuned.to_string()).unwrap();
+    let train = "train --model lenet --data shapes --epochs 1 --steps 2 --batch 8 --out";
+    let said = succeed(folder, &format!("{train} run"));
+    assert!(said.contains("kernels: tuned on this adapter (2 choices"), "{said}");
+    let choices = &read(&folder.join("run/result.json"))["kernel_choices"];
+    assert_eq!(choices["conv2d forward 3>6 k5 s1 w28"], "direct 3x4");
+    assert_eq!(choices["matmul"], "registers");
+    // A table on the command line goes before it.
+    fs::write(folder.join("plain.json"), r#"{"matmul": "vec4"}"#).unwrap();
+    let said = succeed(folder, &format!("{train} plain --kernels plain.json"));
+    assert!(!said.contains("tuned"), "{said}");
+    for damage in ["", "{", "{\"kernel_choices\": {\"conv2d\": \"fast\"}}"] {
+        fs::write(&place, damage).unwrap();
+        let output = shadegrad(folder, &format!("{train} damaged --fresh"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let warnings: Vec<&str> = stderr.lines().filter(|line| line.contains("bench --tune")).collect();
+        assert!(output.status.success() && warnings.len() == 1 && warnings[0].starts_with("warning: "), "{stderr}");
+    }
+}

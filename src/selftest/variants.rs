@@ -1,0 +1,169 @@
+//! The operations that have several kernels, each variant by force: convolution, transposed convolution, matrix products.
+
+use super::reference::conv2d::{Case, biased, channel_sums, relu};
+use super::reference::matmul::{Product, product};
+use super::trial::{Subject, Trial, Within, amid, operand};
+use crate::gpu::{Gpu, Result, Tensor};
+use crate::ops::conv2d;
+use crate::ops::matmul::{self, Epilogue, Operand, Variant, plain, transposed};
+use crate::ops::tiles::{CONV2D, ConvVariant, MATMUL};
+
+/// Full and partial blocks of channels, positions and lanes, empty phases, rows that no block divides, and the models' own
+/// layers on one picture or two.
+fn convolutions() -> [Case; 8] {
+    [
+        Case::new([1, 1, 1], [1, 1], 1, 1, 0),
+        Case::new([2, 2, 9], [5, 17], 3, 1, 1),
+        Case::new([3, 5, 3], [7, 6], 2, 3, 1),
+        // A kernel smaller than the stride: phases without a tap.
+        Case::new([1, 2, 2], [9, 9], 1, 2, 0),
+        // lenet's first, lab's first, one of its strided ones, ae3's second.
+        Case::new([2, 3, 6], [32, 32], 5, 1, 0),
+        Case::new([1, 3, 32], [32, 32], 3, 1, 1),
+        Case::new([1, 32, 64], [16, 16], 3, 2, 1),
+        Case::new([2, 12, 24], [16, 16], 4, 2, 1),
+    ]
+}
+
+/// The file that a variant's pass is computed by.
+fn file(variant: ConvVariant, weights: bool) -> &'static str {
+    match (variant, weights) {
+        (ConvVariant::Naive, _) => "conv2d_naive",
+        (ConvVariant::Direct, false) => "conv2d",
+        (ConvVariant::Direct, true) => "conv2d_weights",
+        (ConvVariant::Subgroup, false) => "conv2d_subgroup",
+        (ConvVariant::Subgroup, true) => "conv2d_weights_subgroup",
+    }
+}
+
+/// Convolution in the given variant, all passes of all cases, plain and transposed.
+fn convolution(trial: &mut Trial<'_>, variant: ConvVariant) -> Result<()> {
+    let subject = |pass: &'static str| Subject {
+        operation: CONV2D,
+        variant: Some(variant.name()),
+        kernel: file(variant, pass == "backward-weights"),
+        pass,
+    };
+    for (index, case) in convolutions().into_iter().enumerate() {
+        let gpu = trial.gpu;
+        let (window, taps) = (case.window, case.kernel * case.kernel);
+        let ((wide, wide_values), (narrow, narrow_values)) =
+            (operand(gpu, 0, case.wide())?, operand(gpu, 3, case.narrow())?);
+        let ((w, w_values), (b, b_values)) = (operand(gpu, 1, case.weight())?, operand(gpu, 2, [case.narrow_c])?);
+        let positions = case.batch * case.narrow()[2] * case.narrow()[3];
+        let name = format!("{:?} k{} s{} p{}", case.wide(), case.kernel, window.stride, window.padding);
+        let (to_narrow, to_wide) = (Within::Terms(taps * case.wide_c), Within::Terms(taps * case.narrow_c));
+
+        let sums = biased(case.narrow(), case.sum_narrow(&wide_values, &w_values), &b_values);
+        // Every constant is another kernel to compile, and that is what takes the time: ReLU in every second case.
+        let clip = !index.is_multiple_of(2);
+        let wanted = if clip { relu(&sums) } else { sums };
+        trial.check(subject("forward"), &name, &wanted, to_narrow, &|gpu| {
+            gpu.read(&conv2d::forward(gpu, &wide, &w, Some(&b), window, clip)?)
+        })?;
+        let spread = case.sum_wide(&narrow_values, &w_values);
+        trial.check(subject("backward-data"), &name, &spread, to_wide, &|gpu| {
+            amid(gpu, case.wide(), |dx| conv2d::backward_data(gpu, &narrow, &w, window, dx))
+        })?;
+        let gradient = case.sum_weight(&wide_values, &narrow_values);
+        trial.check(subject("backward-weights"), &name, &gradient, Within::Terms(positions), &|gpu| {
+            amid(gpu, case.weight(), |dw| conv2d::backward_weights(gpu, &wide, &narrow, window, dw))
+        })?;
+        if variant == ConvVariant::Direct {
+            // The bias's gradient is a reduction, whatever the variant.
+            let sums = channel_sums(case.narrow(), &narrow_values);
+            let subject = Subject::one("reduce", "sum over channels");
+            trial.check(subject, &name, &sums, Within::Terms(positions), &|gpu| {
+                amid(gpu, [case.narrow_c], |db| conv2d::backward_bias(gpu, &narrow, db))
+            })?;
+        }
+        // The same arrays the other way round, where no pixel is left over; large tiles have been compiled often enough.
+        let small = case.wide_c.max(case.narrow_c) <= 24;
+        if let Some(whole) = case.without_rest().filter(|whole| small && whole.size == case.size) {
+            let (x, dy) = (&narrow, &wide);
+            let name = format!("transposed to {name}");
+            let (end, end_values) = operand(gpu, 4, [case.wide_c])?;
+            let sums = biased(case.wide(), spread, &end_values);
+            let wanted = if clip { relu(&sums) } else { sums };
+            trial.check(subject("forward"), &name, &wanted, to_wide, &|gpu| {
+                gpu.read(&conv2d::transpose_forward(gpu, x, &w, Some(&end), window, clip)?)
+            })?;
+            let wanted = whole.sum_narrow(&wide_values, &w_values);
+            trial.check(subject("backward-data"), &name, &wanted, to_narrow, &|gpu| {
+                amid(gpu, whole.narrow(), |dx| conv2d::transpose_backward_data(gpu, dy, &w, window, dx))
+            })?;
+            trial.check(subject("backward-weights"), &name, &gradient, Within::Terms(positions), &|gpu| {
+                amid(gpu, whole.weight(), |dw| conv2d::transpose_backward_weights(gpu, x, dy, window, dw))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Every variant of the convolution that the adapter can run.
+pub(super) fn convolutions_by_variant(trial: &mut Trial<'_>) -> Result<()> {
+    for variant in ConvVariant::ALL.into_iter().filter(|variant| variant.runs_on(trial.gpu)) {
+        trial.gpu.force_variant(CONV2D, Some(variant.name()));
+        let outcome = convolution(trial, variant);
+        trial.gpu.force_variant(CONV2D, None);
+        outcome?;
+    }
+    Ok(())
+}
+
+fn side(tensor: &Tensor, flip: bool) -> Operand<'_> {
+    if flip { transposed(tensor) } else { plain(tensor) }
+}
+
+/// One product by one kernel.
+fn multiply(gpu: &Gpu, variant: Variant, case: Product, arrays: [&Tensor; 3], ends: bool) -> Result<Vec<f32>> {
+    let [a, b, bias] = arrays;
+    let epilogue = Epilogue { bias: ends.then_some(bias), relu: ends };
+    amid(gpu, [case.m, case.n], |out| {
+        matmul::matmul_with(gpu, variant, side(a, case.flip_a), side(b, case.flip_b), epilogue, out)
+    })
+}
+
+/// Matrix products: tile edges of every kernel, long sums, both transpositions, lenet's layers.
+pub(super) fn products(trial: &mut Trial<'_>) -> Result<()> {
+    let gpu = trial.gpu;
+    let cases = [
+        (1, 1, 1, false, false),
+        (1, 4, 5, true, false),
+        (15, 36, 16, false, false),
+        (17, 128, 33, true, false),
+        (9, 260, 65, false, false),
+        (16, 1028, 8, false, false),
+        (3, 8, 4096, false, false),
+        (8, 9, 12, false, true),
+        (17, 65, 64, true, true),
+        (3, 5, 4099, true, true),
+        (2, 519, 12, false, true),
+        (16, 120, 400, false, true),
+        (120, 400, 16, true, false),
+    ];
+    for (m, n, k, flip_a, flip_b) in cases {
+        let case = Product::new(m, n, k, flip_a, flip_b);
+        let ((a, a_values), (b, b_values)) = (operand(gpu, 0, case.a_dims())?, operand(gpu, 1, case.b_dims())?);
+        let (bias, bias_values) = operand(gpu, 2, [n])?;
+        let flips = match (flip_a, flip_b) {
+            (false, false) => "",
+            (true, false) => ", first transposed",
+            (false, true) => ", second transposed",
+            (true, true) => ", both transposed",
+        };
+        for ends in [false, true] {
+            let wanted = product(case, &a_values, &b_values, ends.then_some(&bias_values), ends);
+            for variant in case.variants(gpu) {
+                let kernel = if variant == Variant::Blocked && flip_b { "matmul_nt" } else { variant.file() };
+                let pass = if ends { "with bias and ReLU" } else { "product" };
+                let subject = Subject { operation: MATMUL, variant: Some(variant.name()), kernel, pass };
+                let name = format!("[{m}, {k}] x [{k}, {n}]{flips}");
+                trial.check(subject, &name, &wanted, Within::Terms(k), &|gpu| {
+                    multiply(gpu, variant, case, [&a, &b, &bias], ends)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
