@@ -114,7 +114,7 @@ fn a_device_that_is_lost_is_an_error_and_the_run_goes_on_to_the_same_bits_on_ano
     // Within the first epoch, in its evaluation, and within the second; the state is kept after every fourth step.
     for moment in [9, 31, 50] {
         let out = folder.path().join(format!("lost at {moment}"));
-        let lost = Gpu::open(&GpuOptions { adapter: None, poison: true }).unwrap();
+        let lost = Gpu::open(&GpuOptions { poison: true, ..GpuOptions::default() }).unwrap();
         let care = Care { every: Some(4), ..Care::default() };
         let mut destroy = Destroy(lost.clone(), moment);
         let outcome = train_kept(&lost, &settings(), &data, &out, notes(), care, &mut destroy).map(|_| ());
