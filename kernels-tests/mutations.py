@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Breaks the program by hand, one thing at a time, and looks whether the tests notice.
+
+    kernels-tests/mutations.py [--target DIR] [--only N]
+
+Works on a copy of the committed tree, so the checkout stays as it is. For each mutation the copy must still compile,
+and the named test files must fail for another reason than a kernel that the driver rejects. Exit status 1 if a mutation
+is not noticed. Each takes a build: about half a minute on two idle cores.
+"""
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+
+# What is broken, the file, the text that must be there exactly once, what takes its place, and who should notice.
+MUTATIONS = [
+    ("wrong pad: backward-data reads x one column off", "shaders/conv2d_subgroup.wgsl",
+     "pad_x = i32(KW) - 1 - i32(", "pad_x = i32(KW) - i32(", ["conv2d"]),
+    ("dropped term: the weight gradient leaves out each picture's last row", "shaders/conv2d_weights_subgroup.wgsl",
+     "for (var oy = 0u; oy < p.out_h; oy++)", "for (var oy = 0u; oy + 1u < p.out_h; oy++)", ["conv2d"]),
+    ("off by one in the last tile: the product's last row is not stored", "shaders/matmul_nn.wgsl",
+     "if row0 + r < p.m && column0", "if row0 + r + 1u < p.m && column0", ["matmul"]),
+    ("swapped stride: pooling steps by its kernel's extent", "shaders/max_pool.wgsl",
+     "let iy = oy * S + ky - p.padding;", "let iy = oy * K + ky - p.padding;", ["pool"]),
+    ("missing mean: cross-entropy's gradient is not divided by the batch", "shaders/cross_entropy.wgsl",
+     "g = dloss[0] / f32(p.rows);", "g = dloss[0];", ["cross_entropy"]),
+    ("dropped term: batch-norm's gradient without the share of the variance", "shaders/batch_norm.wgsl",
+     "(sum_dy[c] + xhat * sum_dy_xhat[c])", "sum_dy[c]", ["batch_norm"]),
+    ("wrong power: Adam's second moment of g instead of its square", "shaders/optimizer.wgsl",
+     "p.rest2 * g * g;", "p.rest2 * abs(g);", ["optimizer"]),
+    ("flipped sign: a mirrored picture is the plain one, and the other way round", "shaders/gather.wgsl",
+     "(words.x & 1u) == 1u", "(words.x & 1u) == 0u", ["gather"]),
+    ("one round fewer: Philox with nine", "shaders/random.wgsl", "round < 10u", "round < 9u", ["random"]),
+    ("autograd: a value used twice keeps only the gradient that came last", "src/autograd/tape.rs",
+     "(Some(present), None) => elementwise::add(&self.gpu, &present, &arriving),",
+     "(Some(_), None) => Ok(arriving),", ["autograd"]),
+    ("autograd: both gradients of a parameter used twice in one operation go straight to its slot",
+     "src/autograd/tape.rs", "gradients[input].is_none() && !repeated", "gradients[input].is_none() || repeated",
+     ["autograd"]),
+    ("metrics: ties count as won", "src/ood/metrics.rs", "twice_u += id * (2 * ood_below + ood);",
+     "twice_u += id * (2 * ood_below + 2 * ood);", ["metrics"]),
+    ("attack: a targeted attack moves away from its target", "src/attack/batch.rs",
+     "if target == Target::Untargeted { 1.0 } else { -1.0 }", "if target == Target::Untargeted { 1.0 } else { 1.0 }",
+     ["attack"]),
+    ("attack: PGD is not brought back into the ball", "shaders/perturb.wgsl",
+     "if PROJECT == 1u { to = clamp", "if PROJECT == 2u { to = clamp", ["perturb"]),
+]
+
+
+def run(command, folder, target):
+    environment = dict(os.environ, CARGO_TARGET_DIR=target)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", help="folder for what is built (default: a new one; a full build takes minutes)")
+    parser.add_argument("--only", type=int, help="only the mutation of this number")
+    options = parser.parse_args()
+    root = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True,
+                          cwd=os.path.dirname(os.path.abspath(__file__))).stdout.strip()
+    missed = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = os.path.join(scratch, "copy")
+        subprocess.run(["git", "clone", "--quiet", root, copy], check=True)
+        target = options.target or os.path.join(scratch, "target")
+        for number, (what, name, old, new, tests) in enumerate(MUTATIONS, 1):
+            if options.only and number != options.only:
+                continue
+            path = os.path.join(copy, name)
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            if text.count(old) != 1:
+                sys.exit(f"error: {name} holds '{old}' {text.count(old)} times, not once: bring the list up to date")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text.replace(old, new))
+            chosen = [word for test in tests for word in ("--test", test)]
+            built, said = run(["cargo", "test", "--release", "--locked", "--no-run", *chosen], copy, target)
+            if built != 0:
+                sys.exit(f"error: mutation {number} ({what}) does not compile:\n{said[-2000:]}")
+            code, said = run(["cargo", "test", "--release", "--locked", *chosen], copy, target)
+            if "was rejected by the driver" in said:
+                sys.exit(f"error: mutation {number} ({what}) is no kernel any more:\n{said[-2000:]}")
+            failed = sorted({line.split()[1] for line in said.splitlines()
+                             if line.startswith("test ") and line.endswith("FAILED")})
+            noticed = code != 0 and failed
+            missed += not noticed
+            print(f"{number:2} {'noticed' if noticed else 'MISSED '} {what} ({name}): "
+                  f"{', '.join(failed[:3])}{f' and {len(failed) - 3} more' if len(failed) > 3 else ''}", flush=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+    print(f"{missed} missed" if missed else "all noticed")
+    sys.exit(missed != 0)
+
+
+if __name__ == "__main__":
+    main()
