@@ -145,11 +145,8 @@ fn columns_of_phases(
     let (variant, chosen) = walk.choice;
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
     let (taps, width) = (walk.taps, walk.met(first));
-    let mut tile = tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride);
-    if let Some([channels, positions]) = chosen {
-        tile = [tile[0], positions, channels];
-    }
-    let [rows, row_block, channel_block] = tile;
+    let [rows, row_block, channel_block] =
+        tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
     let lanes = tiles::lanes(gpu, variant);
     let consts: [Const; 15] = [
         ("KERNEL", walk.kernel as u32),

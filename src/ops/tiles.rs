@@ -119,7 +119,7 @@ pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, s
     // Backward-data goes phase by phase, each with stride 1.
     let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
     let extent = width.div_ceil(phases);
-    let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], kernel.div_ceil(phases), stride);
+    let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], kernel.div_ceil(phases), stride, None);
     [channels, positions]
 }
 
@@ -148,7 +148,9 @@ pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
 /// software adapters compile for seconds.
 const MOST_PRODUCTS: usize = 800;
 const MOST_SUMS: usize = 256;
-/// The same for the weight gradient.
+/// What a chosen tile may come to with its rows.
+const MOST_CHOSEN_SUMS: usize = 512;
+/// Products of the weight gradient's tile.
 const MOST_WEIGHT_PRODUCTS: usize = 400;
 
 /// The count of `least..=most` that wastes least at the end of `width`, the largest of equals.
@@ -182,10 +184,19 @@ pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> u
 }
 
 /// Rows, positions and output channels to one invocation, forward and backward-data, for an output grid of
-/// [channels, height, width]; `taps` is a tap row's length.
-pub fn tile(gpu: &Gpu, variant: ConvVariant, grid: [usize; 3], taps: usize, stride: usize) -> [usize; 3] {
-    let [channels, height, width] = grid;
+/// [channels, height, width]; `taps` is a tap row's length, `chosen` channels and positions chosen beforehand.
+pub fn tile(
+    gpu: &Gpu,
+    variant: ConvVariant,
+    [channels, height, width]: [usize; 3],
+    taps: usize,
+    stride: usize,
+    chosen: Option<[usize; 2]>,
+) -> [usize; 3] {
     let rows = rows(variant, height, stride);
+    if let Some([channels, positions]) = chosen {
+        return [rows.min(MOST_CHOSEN_SUMS / (channels * positions)).max(1), positions, channels];
+    }
     // Few sums to a read of x, or no line of x that rows share.
     let positions = positions(gpu, variant, width, channels * rows <= 16 || stride > 1);
     let block = match variant {
