@@ -7,7 +7,7 @@ use common::{gpu, random};
 use proptest::prelude::*;
 use shadegrad::gpu::{Shape, Tensor};
 use shadegrad::ops::noise::Source;
-use shadegrad::ops::perturb::{Ball, random_start, step, step_into};
+use shadegrad::ops::perturb::{Ball, random_corner, random_start, step, step_into};
 use shadegrad::random::{Purpose, Stream, unit};
 
 /// Pixels as bytes make them, among them 0 and 1.
@@ -140,6 +140,23 @@ fn a_random_start_is_the_images_own_stream() {
             }
         }
     });
+}
+
+#[test]
+fn a_random_corner_has_the_streams_top_bits_as_signs() {
+    let gpu = gpu();
+    for_cases(16, (any::<u64>(), 0u32..1000, extent(9), extent(257)), |(seed, first, images, size)| {
+        let clean = pixels(first, images * size);
+        let x = gpu.tensor([images, size], &clean).unwrap();
+        let eps = 4.0f32 / 255.0;
+        let found = gpu.read(&random_corner(&gpu, &x, eps, source(seed, first)).unwrap()).unwrap();
+        for (index, (&found, &clean)) in found.iter().zip(&clean).enumerate() {
+            let stream = Stream::new(seed, Purpose::Noise, first + (index / size) as u32);
+            let sign = if stream.word((index % size) as u32) >> 31 == 1 { 1.0 } else { -1.0 };
+            assert_eq!(found.to_bits(), (clean + sign * eps).clamp(0.0, 1.0).to_bits(), "element {index}");
+        }
+    });
+    refused(random_corner(&gpu, &gpu.zeros([1]).unwrap(), -0.1, source(0, 0)), &["random_start", "-0.1"]);
 }
 
 #[test]
