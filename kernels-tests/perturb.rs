@@ -7,7 +7,7 @@ use common::{gpu, random};
 use proptest::prelude::*;
 use shadegrad::gpu::{Shape, Tensor};
 use shadegrad::ops::noise::Source;
-use shadegrad::ops::perturb::{Ball, random_corner, random_start, step, step_into};
+use shadegrad::ops::perturb::{Ball, odin_step, random_corner, random_start, step, step_into};
 use shadegrad::random::{Purpose, Stream, unit};
 
 /// Pixels as bytes make them, among them 0 and 1.
@@ -119,6 +119,24 @@ fn source(seed: u64, launch: u32) -> Source {
 fn start(x: &Tensor, eps: f32, source: Source) -> Vec<f32> {
     let gpu = gpu();
     gpu.read(&random_start(&gpu, x, eps, source).unwrap()).unwrap()
+}
+
+#[test]
+fn odins_step_takes_zero_for_positive_and_may_leave_the_pixels_range() {
+    let gpu = gpu();
+    for count in [1, 4, 255, 256, 4097] {
+        let (clean, g) = (pixels(3, count), slopes(4, count));
+        let (x, gradient) = (gpu.tensor([count], &clean).unwrap(), gpu.tensor([count], &g).unwrap());
+        for eps in [0.0014f32, 0.25] {
+            let found = gpu.read(&odin_step(&gpu, &x, &gradient, eps).unwrap()).unwrap();
+            let wanted: Vec<f32> =
+                clean.iter().zip(&g).map(|(&x, &g)| if g >= 0.0 { x - eps } else { x + eps }).collect();
+            assert_eq!(bits(&found), bits(&wanted), "{count} by {eps}");
+        }
+    }
+    let (a, b) = (gpu.zeros([2, 3]).unwrap(), gpu.zeros([3, 2]).unwrap());
+    refused(odin_step(&gpu, &a, &b, 0.1), &["odin_step", "[2, 3]", "[3, 2]"]);
+    refused(odin_step(&gpu, &a, &a, f32::NAN), &["odin_step", "NaN"]);
 }
 
 #[test]

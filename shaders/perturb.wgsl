@@ -1,5 +1,5 @@
 // perturb: one step of an attack on pixels, x' = clamp(x + step s, low, high), where s is the gradient's sign and
-// the sign of 0 is 0 (FGSM: Goodfellow et al. 2015). With PROJECT = 1 the moved pixel is first brought back into the
+// the sign of 0 is 0 (FGSM: Goodfellow et al. 2015), or with SIGNS = 1 it is 1 (ODIN: Liang et al. 2018). With PROJECT = 1 the moved pixel is first brought back into the
 // ball around the clean one, [x0 - eps, x0 + eps] (PGD: Madry et al. 2018). A step of eps from x0 itself needs no
 // projection, and without one x0 + step s is rounded once, as PyTorch rounds it.
 // start: x' = clamp(x0 + eps d, low, high) with d uniform in [-1, 1), or with SIGNS = 1 either -1 or 1 (R+FGSM: Tramèr
@@ -39,7 +39,8 @@ fn step(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let bits = bitcast<Bits>(g);
     let size = bits & Bits(0x7fffffffu);
     let along = select(Value(p.step), Value(-p.step), bits != size);
-    var to = x[i] + select(along, Value(0.0), size == Bits(0u));
+    let still = select(0.0, p.step, SIGNS == 1u);
+    var to = x[i] + select(along, Value(still), size == Bits(0u));
     if PROJECT == 1u { to = clamp(to, x0[i] - Value(p.eps), x0[i] + Value(p.eps)); }
     to = clamp(to, Value(p.low), Value(p.high));
     moved[i] = select(to, g, size >= Bits(0x7f800000u));

@@ -82,7 +82,7 @@ struct Subject {
     /// The model that the weights must be of (the file says which it is; this makes sure)
     #[arg(long)]
     model: Option<String>,
-    /// Test pictures: 'shapes', 'cifar10' (downloaded), a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
+    /// Test pictures: 'shapes', 'cifar10' (downloaded), a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS; any of them as NAME-without:CLASS,CLASS
     #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
 }

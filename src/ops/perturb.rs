@@ -79,6 +79,21 @@ pub fn step_into(
     launch_values(gpu, &STEP, &consts, params, &spans, x.count())
 }
 
+/// ODIN's step (Liang et al. 2018): `x - eps s` with s = 1 where the gradient of the loss is 0 or more and -1 elsewhere, in
+/// pixel units. (The paper divides by the deviation of its normalised inputs, which is the same in pixels.) It may leave
+/// [0, 1].
+pub fn odin_step(gpu: &Gpu, x: &Tensor, gradient: &Tensor, eps: f32) -> Result<Tensor> {
+    GpuError::expect_shape("odin_step", "the gradient", gradient.shape(), x.shape())?;
+    if !eps.is_finite() {
+        return Err(GpuError::operand("odin_step", format!("a step of {eps} is not possible")));
+    }
+    let out = gpu.empty(x.shape())?;
+    let params = |count| Params { count, step: -eps, eps: 0.0, range: [f32::MIN, f32::MAX] };
+    let spans = [x.span(), gradient.span(), x.span(), out.span()];
+    launch_values(gpu, &STEP, &[("PROJECT", 0), ("SIGNS", 1)], params, &spans, x.count())?;
+    Ok(out)
+}
+
 /// `x + d` with `d` uniform in [-eps, eps] (pixel units), brought back into [0, 1]. Image `i` of `x`, counted along
 /// its first dimension, draws from the stream of item `source.launch + i`.
 pub fn random_start(gpu: &Gpu, x: &Tensor, eps: f32, source: Source) -> Result<Tensor> {
