@@ -2,25 +2,28 @@
 //! conventions, and what becomes of a trained model.
 
 mod common;
+#[path = "common/trained.rs"]
+mod trained;
 
 use std::collections::BTreeMap;
 
 use common::cases::bits;
 use common::gpu;
 use safetensors::SafeTensors;
-use shadegrad::attack::{AttackError, Attacker, Convention, Method, Pgd, Target, input_gradient, logits};
+use shadegrad::attack::{
+    AttackError, Attacker, Bim, Convention, Method, MiFgsm, Pgd, RFgsm, Target, input_gradient, logits,
+};
 use shadegrad::autograd::Tape;
 use shadegrad::data::{Images, SIZE, few_shapes};
 use shadegrad::gpu::{Gpu, Tensor};
 use shadegrad::lab::attack::{Plan, attacks};
 use shadegrad::lab::results::Variant;
 use shadegrad::models::architecture;
-use shadegrad::nn::{Architecture, Layer, Mode, Network, Optimizer, OptimizerKind, Task};
+use shadegrad::nn::{Architecture, Layer, Mode, Network, Task};
 use shadegrad::ood::scores;
 use shadegrad::ops::conv2d::Window;
-use shadegrad::ops::gather::{self, ByteSet};
-use shadegrad::ops::optimizer::Adam;
 use shadegrad::random::{Purpose, Stream};
+use trained::trained;
 
 const CLASSES: usize = 10;
 
@@ -120,8 +123,11 @@ fn every_attack_keeps_its_promises_and_goes_where_it_should() {
     let methods = [
         Method::Fgsm,
         Method::Pgd(Pgd::new(3)),
-        Method::Pgd(Pgd { steps: 4, step_size: Some(0.02), random_start: false }),
-        Method::Pgd(Pgd { steps: 1, step_size: Some(1.0), random_start: true }),
+        Method::Bim(Bim { steps: 4, step_size: Some(0.02) }),
+        Method::Pgd(Pgd { restarts: 3, ..Pgd::new(2) }),
+        Method::RFgsm(RFgsm::default()),
+        Method::MiFgsm(MiFgsm { steps: 3, ..MiFgsm::default() }),
+        Method::Pgd(Pgd { step_size: Some(1.0), ..Pgd::new(1) }),
     ];
     for convention in [Convention::Pixels, Convention::Lab] {
         let attacker = Attacker::new(&gpu, &network, convention, 3).unwrap();
@@ -273,7 +279,7 @@ fn the_gradient_does_not_depend_on_the_batch_size() {
     }
     // A random start is the picture's own, too.
     let attacker = Attacker::new(&gpu, &network, Convention::Pixels, 1).unwrap();
-    let start = Method::Pgd(Pgd { steps: 0, step_size: None, random_start: true });
+    let start = Method::Pgd(Pgd::new(0));
     let run = |x: &Tensor, labels: &[u8], first| {
         let moved = attacker.batch(x, labels, first).unwrap().attack(start, Target::Untargeted, 0.1).unwrap();
         bits(&gpu.read(&moved).unwrap())
@@ -300,7 +306,7 @@ fn what_cannot_be_attacked_is_said() {
         let error = batch.attack(Method::Fgsm, Target::Untargeted, eps).err().unwrap();
         assert!(matches!(error, AttackError::Size { what: "eps", .. }), "{error}");
     }
-    let step = Method::Pgd(Pgd { steps: 1, step_size: Some(-1.0), random_start: true });
+    let step = Method::Pgd(Pgd { step_size: Some(-1.0), ..Pgd::new(1) });
     assert!(batch.attack(step, Target::Next, 0.1).err().unwrap().to_string().contains("step size"));
     drop(batch);
 
@@ -332,26 +338,6 @@ fn a_gradient_that_overflows_is_said_though_the_logits_are_well() {
         let error = batch.attack(method, Target::Untargeted, 0.1).err().unwrap();
         assert!(matches!(error, AttackError::NotFinite { image: 40 }), "{error}");
     }
-}
-
-/// A lenet that knows 64 of the shapes by heart.
-fn trained(gpu: &Gpu, images: &Images) -> Network {
-    let network = Network::new(gpu, architecture("lenet").unwrap(), 1).unwrap();
-    let rule = OptimizerKind::Adam(Adam::default());
-    let mut optimizer = Optimizer::new(gpu, rule, network.parameters()).unwrap();
-    let set = ByteSet::new(gpu, [3, 32, 32], &images.bytes, &images.labels).unwrap();
-    let order = gpu.words(&(0..images.count() as u32).collect::<Vec<_>>()).unwrap();
-    let tape = Tape::new(gpu);
-    for step in 0..50 {
-        let (x, labels) = gather::batch(gpu, &set, &order, step % 2 * 32, 32, None).unwrap();
-        let bound = network.bind(&tape).unwrap();
-        let output = network.forward(&tape, &bound, tape.leaf(&x), Mode::Evaluation).unwrap();
-        let loss = tape.cross_entropy_mean(output, &labels, 0.0).unwrap();
-        tape.backward(loss, bound.leaves()).unwrap();
-        tape.reset();
-        optimizer.step(gpu, network.parameters(), 3e-3).unwrap();
-    }
-    network
 }
 
 #[test]

@@ -105,6 +105,30 @@ fn an_attack_on_a_test_set_leaves_what_scripts_expect() {
 }
 
 #[test]
+fn several_methods_are_shown_each_and_at_their_worst() {
+    let bench = Bench::new("lenet");
+    let (out, kept) = (bench.join("out"), bench.join("kept.safetensors"));
+    let methods = ["--method", "fgsm,mi-fgsm,pgd", "--steps", "2", "--eps", "0,4/255", "--out", &out];
+    let stdout = succeed(&bench.command(&methods));
+    assert!(["fgsm:", "mi-fgsm-2:", "pgd-2:", "worst case"].iter().all(|part| stdout.contains(part)), "{stdout}");
+    let result = bench.json("out/result.json");
+    assert_eq!((&result["method"], &result["norm"]), (&json!("fgsm+mi-fgsm+pgd"), &json!("linf")));
+    let each = result["each"].as_array().unwrap();
+    assert_eq!(each.iter().map(|one| one["method"].as_str().unwrap()).collect::<Vec<_>>(), ["fgsm", "mi-fgsm", "pgd"]);
+    let accuracy = |rows: &Value| rows[1]["accuracy"].as_f64().unwrap();
+    assert!(each.iter().all(|one| accuracy(&result["by_eps"]) <= accuracy(&one["by_eps"])));
+    assert_eq!(result["by_eps"][0]["accuracy"], result["clean_accuracy"]);
+
+    let nearest = ["--method", "deepfool,cw", "--steps", "5", "--out", &out, "--save", &kept, "--json"];
+    let result: Value = serde_json::from_str(&succeed(&bench.command(&nearest))).unwrap();
+    assert!(result["by_eps"][0]["eps"].is_null() && result["norm"] == json!("l2"));
+    assert!(result["each"][0]["by_eps"][0]["median_l2"].as_f64() > Some(0.0), "{result}");
+    let l2 = ["--method", "pgd", "--norm", "l2", "--steps", "2", "--restarts", "2", "--out", &out, "--json"];
+    let result: Value = serde_json::from_str(&succeed(&bench.command(&l2))).unwrap();
+    assert_eq!((&result["by_eps"][2]["eps"], &result["restarts"]), (&json!(1.0), &json!(2)));
+}
+
+#[test]
 fn ones_own_picture_of_any_size_is_attacked() {
     let bench = Bench::new("lenet");
     let (picture, out) = (bench.join("mine.jpg"), bench.join("out"));
@@ -135,10 +159,22 @@ fn bad_input_gets_one_line_and_leaves_nothing() {
     attack(&["--target", "zebra"], &["--target", "zebra", "heart", "0 to 9"]);
     attack(&["--target", "10"], &["--target", "10", "0 to 9"]);
     attack(&["--eps", "x"], &["--eps", "'x'", "8/255"]);
-    attack(&["--eps", "2/255,-1/255"], &["--eps", "-1/255", "0 to 1"]);
+    attack(&["--eps", "2/255,-1/255"], &["--eps", "-1/255", "at least 0"]);
     attack(&["--eps", "300/255"], &["--eps", "300/255"]);
     attack(&["--eps", "1/0"], &["--eps", "1/0"]);
-    attack(&["--method", "deepfool"], &["deepfool", "fgsm", "pgd"]);
+    attack(&["--method", "lbfgs"], &["lbfgs", "fgsm", "pgd"]);
+    attack(&["--method", "deepfool", "--target", "next"], &["--target", "deepfool"]);
+    attack(&["--method", "deepfool,pgd", "--table"], &["--table", "deepfool"]);
+    attack(&["--method", "fgsm,pgd", "--table"], &["--table", "one method"]);
+    attack(&["--method", "fgsm,cw"], &["fgsm", "linf", "l2"]);
+    attack(&["--norm", "l2"], &["fgsm", "linf", "l2"]);
+    attack(&["--method", "cw", "--norm", "linf"], &["cw", "l2"]);
+    attack(&["--method", "pgd", "--no-random-start", "--restarts", "2"], &["--restarts", "--no-random-start"]);
+    attack(&["--method", "pgd", "--restarts", "0"], &["--restarts", "0"]);
+    attack(&["--decay", "0.5"], &["--decay", "mi-fgsm"]);
+    attack(&["--method", "pgd", "--c", "5"], &["--c", "cw"]);
+    attack(&["--method", "cw", "--learning-rate", "2"], &["--learning-rate", "2"]);
+    attack(&["--method", "pgd", "--step-size", "2"], &["--step-size", "0 to 1"]);
     attack(&["--steps", "5"], &["--steps", "--method pgd"]);
     attack(&["--step-size", "1/255"], &["--step-size", "--method pgd"]);
     attack(&["--method", "pgd", "--steps", "0"], &["--steps", "0"]);

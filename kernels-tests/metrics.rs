@@ -362,5 +362,21 @@ fn scores_without_a_meaning_are_refused_with_their_index() {
 #[test]
 fn names_are_those_of_the_files() {
     let names = Score::ALL.map(|score| score.to_string());
-    assert_eq!(names, ["max_logit", "max_softmax", "energy", "neg_mse"]);
+    assert_eq!(
+        names,
+        [
+            "max_logit",
+            "max_softmax",
+            "energy",
+            "neg_mse",
+            "odin",
+            "knn",
+            "mahalanobis",
+            "vim",
+            "react",
+            "ash_s",
+            "ash_b",
+            "ash_p",
+        ]
+    );
 }

@@ -183,3 +183,20 @@ fn a_longer_launch_begins_with_a_shorter_one() {
         assert_eq!(normal(&gpu, source(8, 2), 0.0, 1.0, count), all[..count]);
     }
 }
+
+#[test]
+fn each_picture_has_a_stream_of_its_own() {
+    let gpu = gpu();
+    let (table, quantiles) = (quantile_table(), Quantiles::new(&gpu).unwrap());
+    for_cases(16, (any::<u64>(), 0u32..1000, extent(9), extent(67)), |(seed, first, images, quarter)| {
+        let (size, out) = (4 * quarter, gpu.empty([images, 4 * quarter]).unwrap());
+        noise::normal_of_images(&gpu, source(seed, first), &quantiles, &out).unwrap();
+        let wanted = (0..images * size).map(|index| {
+            let stream = stream(source(seed, first + (index / size) as u32));
+            normal_of_word(&table, stream.word((index % size) as u32))
+        });
+        assert_eq!(bits(gpu.read(&out).unwrap()), bits(wanted));
+    });
+    let odd = gpu.empty([2, 6]).unwrap();
+    common::cases::refused(noise::normal_of_images(&gpu, source(0, 0), &quantiles, &odd), &["normal_noise", "6"]);
+}

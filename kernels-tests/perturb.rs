@@ -7,7 +7,7 @@ use common::{gpu, random};
 use proptest::prelude::*;
 use shadegrad::gpu::{Shape, Tensor};
 use shadegrad::ops::noise::Source;
-use shadegrad::ops::perturb::{Ball, random_start, step, step_into};
+use shadegrad::ops::perturb::{Ball, odin_step, random_corner, random_start, step, step_into};
 use shadegrad::random::{Purpose, Stream, unit};
 use shadegrad::selftest::reference::perturb::stepped as wanted;
 
@@ -109,6 +109,24 @@ fn start(x: &Tensor, eps: f32, source: Source) -> Vec<f32> {
 }
 
 #[test]
+fn odins_step_takes_zero_for_positive_and_may_leave_the_pixels_range() {
+    let gpu = gpu();
+    for count in [1, 4, 255, 256, 4097] {
+        let (clean, g) = (pixels(3, count), slopes(4, count));
+        let (x, gradient) = (gpu.tensor([count], &clean).unwrap(), gpu.tensor([count], &g).unwrap());
+        for eps in [0.0014f32, 0.25] {
+            let found = gpu.read(&odin_step(&gpu, &x, &gradient, eps).unwrap()).unwrap();
+            let wanted: Vec<f32> =
+                clean.iter().zip(&g).map(|(&x, &g)| if g >= 0.0 { x - eps } else { x + eps }).collect();
+            assert_eq!(bits(&found), bits(&wanted), "{count} by {eps}");
+        }
+    }
+    let (a, b) = (gpu.zeros([2, 3]).unwrap(), gpu.zeros([3, 2]).unwrap());
+    refused(odin_step(&gpu, &a, &b, 0.1), &["odin_step", "[2, 3]", "[3, 2]"]);
+    refused(odin_step(&gpu, &a, &a, f32::NAN), &["odin_step", "NaN"]);
+}
+
+#[test]
 fn a_random_start_is_the_images_own_stream() {
     let gpu = gpu();
     for_cases(16, (any::<u64>(), 0u32..1000, extent(9), extent(257)), |(seed, first, images, size)| {
@@ -127,6 +145,23 @@ fn a_random_start_is_the_images_own_stream() {
             }
         }
     });
+}
+
+#[test]
+fn a_random_corner_has_the_streams_top_bits_as_signs() {
+    let gpu = gpu();
+    for_cases(16, (any::<u64>(), 0u32..1000, extent(9), extent(257)), |(seed, first, images, size)| {
+        let clean = pixels(first, images * size);
+        let x = gpu.tensor([images, size], &clean).unwrap();
+        let eps = 4.0f32 / 255.0;
+        let found = gpu.read(&random_corner(&gpu, &x, eps, source(seed, first)).unwrap()).unwrap();
+        for (index, (&found, &clean)) in found.iter().zip(&clean).enumerate() {
+            let stream = Stream::new(seed, Purpose::Noise, first + (index / size) as u32);
+            let sign = if stream.word((index % size) as u32) >> 31 == 1 { 1.0 } else { -1.0 };
+            assert_eq!(found.to_bits(), (clean + sign * eps).clamp(0.0, 1.0).to_bits(), "element {index}");
+        }
+    });
+    refused(random_corner(&gpu, &gpu.zeros([1]).unwrap(), -0.1, source(0, 0)), &["random_start", "-0.1"]);
 }
 
 #[test]

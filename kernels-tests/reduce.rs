@@ -1,4 +1,4 @@
-//! Sum, mean, maximum and log-sum-exp over each dimension, with their gradients, against an f64 reference.
+//! Sum, mean, maximum, log-sum-exp and sums of absolute values and squares over each dimension, with their gradients, against an f64 reference.
 
 mod common;
 
@@ -10,7 +10,8 @@ use shadegrad::gpu::{Gpu, Shape};
 use shadegrad::ops::reduce::{self, Reduction};
 use shadegrad::selftest::reference::reduce::{lines, reduced, slopes};
 
-const ALL: [Reduction; 4] = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::LogSumExp];
+const ALL: [Reduction; 6] =
+    [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::LogSumExp, Reduction::SumAbs, Reduction::SumSquares];
 
 /// Shapes of every rank.
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -112,7 +113,7 @@ fn reducing_every_dimension_in_turn_gives_the_total() {
 #[test]
 fn gradients_pass_difference_checks_in_a_graph() {
     for dim in 0..4 {
-        for reduction in [Reduction::Sum, Reduction::Mean, Reduction::LogSumExp] {
+        for reduction in [Reduction::Sum, Reduction::Mean, Reduction::LogSumExp, Reduction::SumSquares] {
             let shape = [[2, 3, 4, 5].into()];
             check_gradients(&format!("{reduction:?} over {dim}"), &shape, |tape, x| tape.reduce(x[0], reduction, dim));
         }
@@ -122,6 +123,23 @@ fn gradients_pass_difference_checks_in_a_graph() {
     for dim in 0..2 {
         check_gradients_at("Max", &[[5, 6].into()], &spaced, |tape, x| tape.reduce(x[0], Reduction::Max, dim));
     }
+}
+
+#[test]
+fn each_pictures_sum_in_one_step_or_two() {
+    let gpu = gpu();
+    for_cases(24, (extent(9), extent(67), prop_oneof![proptest::prelude::Just(64), extent(67)]), |(n, rows, row)| {
+        let (x, values) = operand(&gpu, 6, [n, rows, row]);
+        for reduction in [Reduction::Sum, Reduction::SumAbs, Reduction::SumSquares] {
+            let wanted: Vec<f64> = values
+                .chunks_exact(rows * row)
+                .map(|one| reduced(reduction, &one.iter().map(|&value| f64::from(value)).collect::<Vec<_>>()))
+                .collect();
+            let found = reduce::each_image(&gpu, reduction, &x).unwrap();
+            assert_close("each picture", &gpu.read(&found).unwrap(), &wanted, rows * row);
+        }
+    });
+    refused(reduce::each_image(&gpu, Reduction::Max, &gpu.zeros([2, 3]).unwrap()), &["reduce", "Max"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use shadegrad::data::{self, DataSet, Images, SIZE, few_shapes};
 use shadegrad::lab::LabError;
 use shadegrad::lab::detect::{Pair, detect};
 use shadegrad::lab::evaluate::{Resident, quality};
+use shadegrad::lab::score::{Scorer, Wanted};
 use shadegrad::lab::train::{Epoch, Outcome, Settings, Watch, train};
 use shadegrad::models;
 use shadegrad::nn::{Network, OptimizerKind, Schedule, StateDict};
@@ -339,7 +340,9 @@ fn a_classifiers_detection_matches_its_table() {
     let pair = Pair { id: &data.test, id_name: "shapes", ood: &noise, ood_name: "FakeData" };
     let out = folder.path().join("detect");
     let mut seen = Vec::new();
-    let found = detect(&gpu, &network, &pair, &out, |done| seen.push(done)).unwrap();
+    let wanted = Wanted::default();
+    let scorer = Scorer { gpu: &gpu, network: &network, wanted: &wanted, head: None, fit: None };
+    let found = detect(&scorer, &pair, &out, |done| seen.push(done)).unwrap();
     assert_eq!(seen, [200, 230, 300], "progress over both sets");
     check_detection(&out, &found, &["energy", "max_logit", "max_softmax"], [230, 70]);
 
@@ -369,7 +372,7 @@ fn a_classifiers_detection_matches_its_table() {
 
     let nothing = Images::default();
     let empty = Pair { ood: &nothing, ..pair };
-    assert!(detect(&gpu, &network, &empty, &folder.path().join("empty"), |_| {}).is_err());
+    assert!(detect(&scorer, &empty, &folder.path().join("empty"), |_| {}).is_err());
 }
 
 #[test]
@@ -389,7 +392,9 @@ fn an_autoencoder_learns_and_detects() {
     let network = models::from_file(&gpu, &out.join("last.safetensors"), None).unwrap();
     let noise = data::uniform_noise(0, 30);
     let pair = Pair { id: &data.test, id_name: "shapes", ood: &noise, ood_name: "uniform noise" };
-    let found = detect(&gpu, &network, &pair, &folder.path().join("detect"), |_| {}).unwrap();
+    let wanted = Wanted::default();
+    let scorer = Scorer { gpu: &gpu, network: &network, wanted: &wanted, head: None, fit: None };
+    let found = detect(&scorer, &pair, &folder.path().join("detect"), |_| {}).unwrap();
     check_detection(&folder.path().join("detect"), &found, &["neg_mse"], [40, 30]);
     // Noise cannot be pressed through so few channels: it is what an autoencoder tells best.
     assert!(found["neg_mse"].auroc > 0.85, "{}", found["neg_mse"].auroc);

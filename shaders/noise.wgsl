@@ -4,7 +4,10 @@
 // Needs random.wgsl before it. Grid: linear over ceil(count / 4), 64 invocations a workgroup; one
 // invocation writes the four numbers of one Philox block.
 
-struct Params { count: u32, item: u32, purpose: u32, seed_low: u32, seed_high: u32, offset: f32, factor: f32 }
+// normal_of_images: the same for each image of a batch from a stream of its own, item + image, `blocks` blocks long.
+
+struct Params { count: u32, item: u32, purpose: u32, seed_low: u32, seed_high: u32, offset: f32, factor: f32,
+                blocks: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<f32>;
 @group(0) @binding(2) var<storage, read> quantiles: array<i32>;
@@ -47,4 +50,14 @@ fn normal_noise(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
         let i = block * 4u + j;
         if i < p.count { x[i] = p.offset + p.factor * normal(words[j]); }
     }
+}
+
+@compute @workgroup_size(64)
+fn normal_of_images(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                    @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i * 4u >= p.count { return; }
+    let item = p.item + i / p.blocks;
+    let words = random_block(i % p.blocks, item, p.purpose, vec2<u32>(p.seed_low, p.seed_high));
+    for (var j = 0u; j < 4u; j++) { x[i * 4u + j] = p.offset + p.factor * normal(words[j]); }
 }

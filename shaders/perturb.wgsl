@@ -1,8 +1,9 @@
 // perturb: one step of an attack on pixels, x' = clamp(x + step s, low, high), where s is the gradient's sign and
-// the sign of 0 is 0 (FGSM: Goodfellow et al. 2015). With PROJECT = 1 the moved pixel is first brought back into the
+// the sign of 0 is 0 (FGSM: Goodfellow et al. 2015), or with SIGNS = 1 it is 1 (ODIN: Liang et al. 2018). With PROJECT = 1 the moved pixel is first brought back into the
 // ball around the clean one, [x0 - eps, x0 + eps] (PGD: Madry et al. 2018). A step of eps from x0 itself needs no
 // projection, and without one x0 + step s is rounded once, as PyTorch rounds it.
-// start: x' = clamp(x0 + eps d, low, high) with d uniform in [-1, 1), from the words of the stream that is the
+// start: x' = clamp(x0 + eps d, low, high) with d uniform in [-1, 1), or with SIGNS = 1 either -1 or 1 (R+FGSM: Tramèr
+// et al. 2018), from the words of the stream that is the
 // image's own (item = first + image), so that an image's start does not depend on the batch that it is in.
 // A gradient that is not finite goes through as the pixel: it must be seen, not pass for "no perturbation".
 // Needs random.wgsl, and scalar.wgsl or vec4.wgsl, before it. `step` treats one Value an invocation; `start_vectors` one
@@ -38,7 +39,8 @@ fn step(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let bits = bitcast<Bits>(g);
     let size = bits & Bits(0x7fffffffu);
     let along = select(Value(p.step), Value(-p.step), bits != size);
-    var to = x[i] + select(along, Value(0.0), size == Bits(0u));
+    let still = select(0.0, p.step, SIGNS == 1u);
+    var to = x[i] + select(along, Value(still), size == Bits(0u));
     if PROJECT == 1u { to = clamp(to, x0[i] - Value(p.eps), x0[i] + Value(p.eps)); }
     to = clamp(to, Value(p.low), Value(p.high));
     moved[i] = select(to, g, size >= Bits(0x7f800000u));
@@ -46,7 +48,8 @@ fn step(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 fn start_of(v0: vec4<f32>, image: u32, block: u32) -> vec4<f32> {
     let words = random_block(block, q.first + image, q.purpose, vec2<u32>(q.seed_low, q.seed_high));
-    let drawn = 2.0 * vec4<f32>(unit(words.x), unit(words.y), unit(words.z), unit(words.w)) - 1.0;
+    var drawn = 2.0 * vec4<f32>(unit(words.x), unit(words.y), unit(words.z), unit(words.w)) - 1.0;
+    if SIGNS == 1u { drawn = select(vec4<f32>(-1.0), vec4<f32>(1.0), words >= vec4<u32>(0x80000000u)); }
     return clamp(v0 + q.eps * drawn, vec4<f32>(q.low), vec4<f32>(q.high));
 }
 

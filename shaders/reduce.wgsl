@@ -1,6 +1,6 @@
-// reduce: y[o, i] = sum, mean, max or log-sum-exp over r of x[o, r, i], in the order of r.
-// OP: 0 sum, 1 mean, 2 max, 3 log-sum-exp (max first, so that exp cannot overflow).
-// Backward: dx = dy, dy / R, dy for the first maximum, dy softmax(x). The softmax is made from x alone: in
+// reduce: y[o, i] = sum, mean, max, log-sum-exp, sum of |x| or of x^2 over r of x[o, r, i], in the order of r.
+// OP: 0 sum, 1 mean, 2 max, 3 log-sum-exp (max first, so that exp cannot overflow), 4 sum of |x|, 5 sum of x^2.
+// Backward: dx = dy, dy / R, dy for the first maximum, dy softmax(x), dy sign(x), 2 x dy. The softmax is made from x alone: in
 // exp(x - y) the digits that y lost beside a large maximum would be missing.
 // Grid: linear over outer x inner, 64 invocations a workgroup; each runs over all r.
 
@@ -12,6 +12,13 @@ struct Params { outer: u32, length: u32, inner: u32 }
 @group(0) @binding(2) var<storage, read> result: array<f32>;
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+
+// What a sum adds up.
+fn term(at: u32) -> f32 {
+    if OP == 4u { return abs(x[at]); }
+    if OP == 5u { return x[at] * x[at]; }
+    return x[at];
+}
 
 fn maximum(start: u32) -> f32 {
     var top = x[start];
@@ -32,10 +39,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     if i >= p.outer * p.inner { return; }
     let start = (i / p.inner) * p.length * p.inner + i % p.inner;
     var value = 0.0;
-    if OP >= 2u { value = maximum(start); }
+    if OP == 2u || OP == 3u { value = maximum(start); }
     if OP == 3u { value += log(sum_of_exp(start, value)); }
-    if OP <= 1u {
-        for (var r = 0u; r < p.length; r++) { value += x[start + r * p.inner]; }
+    if OP <= 1u || OP >= 4u {
+        for (var r = 0u; r < p.length; r++) { value += term(start + r * p.inner); }
         if OP == 1u { value = value / f32(p.length); }
     }
     y[i] = value;
@@ -64,6 +71,8 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
             value = select(0.0, value, first);
         }
         if OP == 3u { value *= exp(x[at] - top) / sum; }
+        if OP == 4u { value *= sign(x[at]); }
+        if OP == 5u { value *= 2.0 * x[at]; }
         dx[at] = value;
     }
 }

@@ -31,6 +31,12 @@ pub enum Purpose {
     Shapes = 9,
     /// Reserved for tests.
     Test = 10,
+    /// Gaussian-noise images; `item` is the image.
+    GaussianImages = 11,
+    /// Rademacher-noise images; `item` is the image.
+    RademacherImages = 12,
+    /// Blobs; `item` is the image.
+    BlobImages = 13,
 }
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

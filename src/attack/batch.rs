@@ -3,26 +3,30 @@
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, GpuError, Result as GpuResult, Tensor};
 use crate::nn::{Mode, Network, Task};
-use crate::ops::noise::Source;
-use crate::ops::perturb;
-use crate::random::Purpose;
+use crate::ops::{perturb, select};
 
-use super::check::{self, Snapshot};
-use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, logits, pgd};
+use super::check::{self, Bound, Snapshot};
+use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, logits};
 
 /// Attacks one model for the length of a run, and knows what the model was before.
 pub struct Attacker<'a> {
-    gpu: &'a Gpu,
-    network: &'a Network,
-    convention: Convention,
-    seed: u64,
+    pub(super) gpu: &'a Gpu,
+    pub(super) network: &'a Network,
+    pub(super) convention: Convention,
+    pub(super) seed: u64,
     before: Snapshot,
 }
 
 /// A length that makes sense in pixel units, as the kernels take it.
-fn pixels(what: &'static str, convention: Convention, value: f64) -> Result<f32> {
+pub(super) fn pixels(what: &'static str, convention: Convention, value: f64) -> Result<f32> {
     let inside = convention.in_pixels(value);
     if (0.0..=1.0).contains(&inside) { Ok(inside as f32) } else { Err(AttackError::Size { what, value }) }
+}
+
+/// A length that may be larger, as those of the L2 norm are.
+pub(super) fn distance(what: &'static str, convention: Convention, value: f64) -> Result<f32> {
+    let inside = convention.in_pixels(value) as f32;
+    if inside >= 0.0 && inside.is_finite() { Ok(inside) } else { Err(AttackError::Negative { what, value }) }
 }
 
 impl<'a> Attacker<'a> {
@@ -66,7 +70,7 @@ impl<'a> Attacker<'a> {
         self.before.compare(self.gpu, self.network)
     }
 
-    fn mode(&self, first: usize) -> Mode {
+    pub(super) fn mode(&self, first: usize) -> Mode {
         match self.convention {
             Convention::Pixels => Mode::Evaluation,
             Convention::Lab => Mode::Training { seed: self.seed, step: first as u32 },
@@ -74,7 +78,7 @@ impl<'a> Attacker<'a> {
     }
 
     /// After a forward pass in training mode, puts back what it moved.
-    fn settle(&self) -> GpuResult<()> {
+    pub(super) fn settle(&self) -> GpuResult<()> {
         match self.convention {
             Convention::Pixels => Ok(()),
             Convention::Lab => self.before.restore_buffers(self.gpu, self.network),
@@ -84,16 +88,16 @@ impl<'a> Attacker<'a> {
 
 /// A batch of pictures under attack.
 pub struct Batch<'a> {
-    attacker: &'a Attacker<'a>,
+    pub(super) attacker: &'a Attacker<'a>,
     tape: Tape,
     input: Var,
     output: Var,
-    x: Tensor,
-    clean: Vec<f32>,
-    labels: Vec<usize>,
+    pub(super) x: Tensor,
+    pub(super) clean: Vec<f32>,
+    pub(super) labels: Vec<usize>,
     logits: Vec<f32>,
-    classes: usize,
-    first: usize,
+    pub(super) classes: usize,
+    pub(super) first: usize,
 }
 
 impl Batch<'_> {
@@ -139,11 +143,12 @@ impl Batch<'_> {
         Ok(wanted.collect())
     }
 
-    /// What [`Batch::gradient`] and [`Batch::pgd`] follow.
+    /// What [`Batch::gradient`] and the attacks follow.
     pub fn aim(&self, target: Target) -> Result<Aim> {
-        let labels: Vec<u32> = self.wanted(target)?.into_iter().map(|class| class as u32).collect();
+        let wanted = self.wanted(target)?;
+        let labels: Vec<u32> = wanted.iter().map(|&class| class as u32).collect();
         let direction = if target == Target::Untargeted { 1.0 } else { -1.0 };
-        Ok(Aim { labels: self.attacker.gpu.words(&labels)?, direction })
+        Ok(Aim { labels: self.attacker.gpu.words(&labels)?, wanted, direction })
     }
 
     /// The gradient of the summed cross-entropy at the clean pictures, [N, C, H, W]. It serves for any epsilon.
@@ -157,35 +162,93 @@ impl Batch<'_> {
     /// One step of `eps`, in the run's convention, along the gradient that [`Batch::gradient`] found for this aim.
     pub fn fgsm(&self, aim: &Aim, gradient: &Tensor, eps: f64) -> Result<Tensor> {
         let eps = pixels("eps", self.attacker.convention, eps)?;
-        self.checked(perturb::step(self.attacker.gpu, &self.x, gradient, aim.direction * eps, None)?, eps)
+        self.checked(perturb::step(self.attacker.gpu, &self.x, gradient, aim.direction * eps, None)?, Bound::LInf(eps))
     }
 
-    /// Projected gradient descent in the ball of `eps`, in the run's convention.
-    pub fn pgd(&self, aim: &Aim, eps: f64, settings: super::Pgd) -> Result<Tensor> {
-        let Attacker { gpu, network, convention, seed, .. } = *self.attacker;
-        let step = pixels("the step size", convention, settings.step_in(eps))?;
-        let eps = pixels("eps", convention, eps)?;
-        let start = Source { seed, purpose: Purpose::Noise, launch: self.first as u32 };
-        let moved = pgd(gpu, &self.x, settings, (eps, step, aim.direction), start, |at| {
-            let slope = input_gradient(gpu, network, at, &aim.labels, self.attacker.mode(self.first))?;
-            self.attacker.settle()?;
-            Ok(slope)
-        })?;
-        self.checked(moved, eps)
+    /// The gradient at `at`, in the run's mode.
+    pub(super) fn slope(&self, at: &Tensor, aim: &Aim) -> GpuResult<Tensor> {
+        let Attacker { gpu, network, .. } = *self.attacker;
+        let slope = input_gradient(gpu, network, at, &aim.labels, self.attacker.mode(self.first))?;
+        self.attacker.settle()?;
+        Ok(slope)
     }
 
-    /// Either method towards one target.
-    pub fn attack(&self, method: Method, target: Target, eps: f64) -> Result<Tensor> {
+    /// Any method towards one target, at each `eps` in turn (the run's convention, the method's norm). A method that
+    /// looks for the nearest picture at any distance does so once: at each epsilon a picture is what was found, or, if
+    /// that is further away, clean; an infinite one keeps all.
+    pub fn attack_at(&self, method: Method, target: Target, eps: &[f64]) -> Result<Vec<Tensor>> {
         let aim = self.aim(target)?;
-        match method {
-            Method::Fgsm => self.fgsm(&aim, &self.gradient(&aim)?, eps),
-            Method::Pgd(settings) => self.pgd(&aim, eps, settings),
-        }
+        let nearest = match method {
+            Method::Fgsm => {
+                let gradient = self.gradient(&aim)?;
+                return eps.iter().map(|&eps| self.fgsm(&aim, &gradient, eps)).collect();
+            }
+            Method::RFgsm(settings) => return eps.iter().map(|&eps| self.r_fgsm(&aim, eps, settings)).collect(),
+            Method::Bim(settings) => return eps.iter().map(|&eps| self.bim(&aim, eps, settings)).collect(),
+            Method::Pgd(settings) => return eps.iter().map(|&eps| self.pgd(&aim, eps, settings)).collect(),
+            Method::MiFgsm(settings) => return eps.iter().map(|&eps| self.mi_fgsm(&aim, eps, settings)).collect(),
+            Method::DeepFool(_) if target != Target::Untargeted => {
+                return Err(AttackError::NoTarget { method: method.name() });
+            }
+            Method::DeepFool(settings) => self.deepfool(settings)?,
+            Method::CarliniWagner(settings) => self.carlini_wagner(&aim, settings)?,
+        };
+        eps.iter().map(|&eps| self.within(&nearest, eps)).collect()
     }
 
-    fn checked(&self, moved: Tensor, eps: f32) -> Result<Tensor> {
-        let size = self.clean.len() / self.labels.len();
-        check::pictures(&self.clean, &self.attacker.gpu.read(&moved)?, size, self.first, eps)?;
+    /// Any method towards one target at one epsilon.
+    pub fn attack(&self, method: Method, target: Target, eps: f64) -> Result<Tensor> {
+        // One epsilon, one result.
+        let mut all = self.attack_at(method, target, &[eps])?;
+        all.pop().ok_or(AttackError::Negative { what: "eps", value: eps })
+    }
+
+    /// How far each picture is from the clean one by the L2 norm, in pixel units.
+    pub fn distances(&self, moved: &Tensor) -> Result<Vec<f64>> {
+        Ok(check::distances(&self.clean, &self.attacker.gpu.read(moved)?, self.size()))
+    }
+
+    /// `moved` where that is within an L2 distance of `eps`, clean elsewhere.
+    fn within(&self, moved: &Tensor, eps: f64) -> Result<Tensor> {
+        if eps == f64::INFINITY {
+            return Ok(moved.clone());
+        }
+        let (gpu, eps) = (self.attacker.gpu, distance("eps", self.attacker.convention, eps)?);
+        let near = |far: &f64| if *far <= f64::from(eps) { 1.0 } else { 0.0 };
+        let chosen: Vec<f32> = self.distances(moved)?.iter().map(near).collect();
+        let kept = gpu.empty(self.x.shape())?;
+        gpu.copy(&self.x, &kept)?;
+        select::replace(gpu, &gpu.tensor([chosen.len()], &chosen)?, moved, &kept)?;
+        Ok(kept)
+    }
+
+    /// The worst of several attacks for each picture: of those that reach the target the first, else the first of all.
+    /// `logits`: of each attack's pictures, in evaluation mode.
+    pub fn worst(&self, target: Target, attacks: &[(&Tensor, &[f32])]) -> Result<Tensor> {
+        let (gpu, aim) = (self.attacker.gpu, self.aim(target)?);
+        let kept = gpu.empty(self.x.shape())?;
+        gpu.copy(attacks.first().map_or(&self.x, |(moved, _)| moved), &kept)?;
+        let mut reached = vec![false; self.labels.len()];
+        for (moved, logits) in attacks {
+            let mut chosen = vec![0.0; reached.len()];
+            for (number, row) in logits.chunks_exact(self.classes).enumerate() {
+                if !reached[number] && aim.is_reached(number, row) {
+                    (reached[number], chosen[number]) = (true, 1.0);
+                }
+            }
+            select::replace(gpu, &gpu.tensor([chosen.len()], &chosen)?, moved, &kept)?;
+        }
+        Ok(kept)
+    }
+
+    /// Elements of a picture.
+    fn size(&self) -> usize {
+        self.clean.len() / self.labels.len()
+    }
+
+    /// The pictures, after a look at what must hold of them.
+    pub(super) fn checked(&self, moved: Tensor, bound: Bound) -> Result<Tensor> {
+        check::pictures(&self.clean, &self.attacker.gpu.read(&moved)?, self.size(), self.first, bound)?;
         Ok(moved)
     }
 }

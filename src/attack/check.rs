@@ -8,10 +8,28 @@ use super::{AttackError, Result};
 /// The distance of neighbouring f32 numbers just below 1: a pixel moved by eps is rounded by half of it at most.
 const ULP: f64 = 1.0 / 16_777_216.0;
 
+/// How far pictures may be from the clean ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bound {
+    LInf(f32),
+    L2(f32),
+    /// Anywhere in [0, 1].
+    None,
+}
+
+/// The L2 distance of each picture of `size` elements.
+pub(super) fn distances(clean: &[f32], moved: &[f32], size: usize) -> Vec<f64> {
+    let square = |(a, b): (&f32, &f32)| (f64::from(*b) - f64::from(*a)).powi(2);
+    let pairs = clean.chunks_exact(size).zip(moved.chunks_exact(size));
+    pairs.map(|(clean, moved)| clean.iter().zip(moved).map(square).sum::<f64>().sqrt()).collect()
+}
+
 /// Checks pictures of `size` elements each, of which the first is number `first` of the set: every pixel finite, in
-/// [0, 1] and within `eps` of the clean one, and the same bits where `eps` is 0.
-pub(super) fn pictures(clean: &[f32], moved: &[f32], size: usize, first: usize, eps: f32) -> Result<()> {
+/// [0, 1] and within the bound of the clean one, and the same bits where the bound is 0.
+pub(super) fn pictures(clean: &[f32], moved: &[f32], size: usize, first: usize, bound: Bound) -> Result<()> {
+    let eps = if let Bound::LInf(eps) = bound { eps } else { f32::MAX };
     let most = f64::from(eps) + ULP;
+    let still = bound == Bound::LInf(0.0) || bound == Bound::L2(0.0);
     for (number, (clean, moved)) in clean.chunks_exact(size).zip(moved.chunks_exact(size)).enumerate() {
         let image = first + number;
         for (&before, &after) in clean.iter().zip(moved) {
@@ -22,13 +40,22 @@ pub(super) fn pictures(clean: &[f32], moved: &[f32], size: usize, first: usize, 
             if !(0.0..=1.0).contains(&after) {
                 return Err(AttackError::OutOfRange { image, value: after });
             }
-            if eps == 0.0 && before.to_bits() != after.to_bits() {
+            if still && before.to_bits() != after.to_bits() {
                 return Err(AttackError::Moved { image });
             }
             let distance = (f64::from(after) - f64::from(before)).abs();
             if distance > most {
                 return Err(AttackError::OutOfBall { image, moved: distance, eps: f64::from(eps) });
             }
+        }
+    }
+    if let Bound::L2(eps) = bound {
+        let eps = f64::from(eps);
+        // The norms are sums of f32, and each pixel is rounded once more when it is added.
+        let most = eps * (1.0 + 4e-6) + ULP * (size as f64).sqrt();
+        let far = distances(clean, moved, size).into_iter().enumerate().find(|(_, far)| *far > most);
+        if let Some((number, moved)) = far {
+            return Err(AttackError::OutOfL2Ball { image: first + number, moved, eps });
         }
     }
     Ok(())
@@ -89,7 +116,7 @@ mod tests {
     #[test]
     fn each_promise_is_held_to() {
         let clean = [0.0, 0.5, 1.0, 0.25];
-        let check = |moved: [f32; 4], eps: f32| pictures(&clean, &moved, 2, 7, eps);
+        let check = |moved: [f32; 4], eps: f32| pictures(&clean, &moved, 2, 7, Bound::LInf(eps));
         let eps = 8.0 / 255.0;
         assert!(check([eps, 0.5 - eps, 1.0, 0.25 + eps], eps).is_ok());
         assert!(check(clean, 0.0).is_ok());
@@ -99,5 +126,11 @@ mod tests {
         assert!(matches!(check([0.0, 0.5, 1.0 + 2e-7, 0.25], eps), Err(AttackError::OutOfRange { image: 8, .. })));
         assert!(matches!(check([0.0, 0.54, 1.0, 0.25], eps), Err(AttackError::OutOfBall { image: 7, .. })));
         assert!(matches!(check([-0.0, 0.5, 1.0, 0.25], 0.0), Err(AttackError::Moved { image: 7 })));
+        let round = |moved: [f32; 4], eps: f32| pictures(&clean, &moved, 2, 7, Bound::L2(eps));
+        assert!(round([0.3, 0.9, 1.0, 0.25], 0.5).is_ok());
+        assert!(matches!(round([0.3, 0.9, 1.0, 0.25], 0.499), Err(AttackError::OutOfL2Ball { image: 7, .. })));
+        assert!(matches!(round([0.0, 0.5, 1.0, f32::NAN], 9.0), Err(AttackError::NotFinite { image: 8 })));
+        assert!(matches!(round([-0.0, 0.5, 1.0, 0.25], 0.0), Err(AttackError::Moved { image: 7 })));
+        assert!(pictures(&clean, &[1.0, 1.0, 0.0, 0.0], 2, 7, Bound::None).is_ok());
     }
 }

@@ -1,5 +1,14 @@
-//! Attacks on a classifier through the gradient of its loss by the pixels: FGSM (Goodfellow et al. 2015) and PGD
-//! (Madry et al. 2018), in the L-infinity ball around each picture.
+//! Attacks on a classifier through the gradient of its loss by the pixels.
+//!
+//! | [`Method`] | paper | where it looks |
+//! | --- | --- | --- |
+//! | FGSM | Goodfellow et al. 2015 | L-infinity ball |
+//! | R+FGSM | Tramèr et al. 2018 | L-infinity ball |
+//! | BIM | Kurakin et al. 2017 | L-infinity ball |
+//! | PGD | Madry et al. 2018 | L-infinity or L2 ball |
+//! | MI-FGSM | Dong et al. 2018 | L-infinity ball |
+//! | DeepFool | Moosavi-Dezfooli et al. 2016 | the nearest by the L2 norm |
+//! | C&W | Carlini and Wagner 2017 | the nearest by the L2 norm |
 //!
 //! Pixels are in [0, 1], because normalisation is the classifier's own first layer; epsilon and step sizes are in
 //! those units and written k/255. The loss is the cross-entropy of each picture, summed over the batch: of a mean,
@@ -8,15 +17,19 @@
 //! what), and [`Attacker::finish`] makes sure that the model is what it was.
 
 mod batch;
+mod carlini_wagner;
 mod check;
+mod deepfool;
+mod method;
+mod search;
 
 use crate::autograd::Tape;
 use crate::gpu::{Gpu, GpuError, Result as GpuResult, Tensor, Words};
 use crate::nn::{Mode, Network};
-use crate::ops::noise::Source;
-use crate::ops::perturb::{self, Ball};
+use crate::ops::perturb;
 
 pub use batch::{Attacker, Batch};
+pub use method::{Bim, CarliniWagner, DeepFool, Method, MiFgsm, Norm, Pgd, RFgsm};
 
 /// What can go wrong under an attack.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +42,10 @@ pub enum AttackError {
     NoSuchClass { class: usize, classes: usize },
     #[error("{what} must be a number of at least 0 and at most 1 (pixels are in [0, 1]), not {value}")]
     Size { what: &'static str, value: f64 },
+    #[error("{what} must be a number of at least 0, not {value}")]
+    Negative { what: &'static str, value: f64 },
+    #[error("{method} has no targeted form: it goes to whichever class is nearest")]
+    NoTarget { method: &'static str },
     #[error(
         "image {image}: its logits, or the gradient by its pixels, are not finite, so there is no direction to attack \
          in: the weights are broken, or the logits overflow"
@@ -37,6 +54,8 @@ pub enum AttackError {
     /// A fault of this program, as are those below.
     #[error("image {image}: a pixel moved by {moved:e}, more than eps = {eps:e} (please report this)")]
     OutOfBall { image: usize, moved: f64, eps: f64 },
+    #[error("image {image}: it moved by an L2 distance of {moved}, more than eps = {eps} (please report this)")]
+    OutOfL2Ball { image: usize, moved: f64, eps: f64 },
     #[error("image {image}: a pixel became {value:e}, which is not in [0, 1] (please report this)")]
     OutOfRange { image: usize, value: f32 },
     #[error("image {image}: eps = 0 changed a pixel (please report this)")]
@@ -59,38 +78,6 @@ pub enum Target {
     LeastLikely,
     /// To one class for all pictures.
     Class(usize),
-}
-
-/// Projected gradient descent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pgd {
-    pub steps: u32,
-    /// Length of a step in pixel units; without one, 2.5 eps / steps: far enough to cross the ball from any start
-    /// (Madry et al. 2018), and a quarter of epsilon for ten steps.
-    pub step_size: Option<f64>,
-    /// Begin anywhere in the ball rather than at the picture (without it this is BIM: Kurakin et al. 2017).
-    pub random_start: bool,
-}
-
-impl Pgd {
-    /// So many steps of the usual length from a random start.
-    pub fn new(steps: u32) -> Self {
-        Self { steps, step_size: None, random_start: true }
-    }
-
-    /// The length of a step in a ball of `eps`, in the units of `eps`.
-    pub fn step_in(&self, eps: f64) -> f64 {
-        // Nothing lies further than 1 away.
-        self.step_size.unwrap_or((2.5 * eps / f64::from(self.steps.max(1))).min(1.0))
-    }
-}
-
-/// How the ball is searched.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Method {
-    /// One step of epsilon.
-    Fgsm,
-    Pgd(Pgd),
 }
 
 /// What epsilon means, and which mode the model is in.
@@ -125,7 +112,21 @@ impl Convention {
 #[derive(Clone, Debug)]
 pub struct Aim {
     labels: Words,
+    /// The same labels.
+    wanted: Vec<usize>,
     direction: f32,
+}
+
+impl Aim {
+    /// Whether a row of logits is what was wanted of picture `number`.
+    fn is_reached(&self, number: usize, row: &[f32]) -> bool {
+        (largest(row) == self.wanted[number]) == (self.direction < 0.0)
+    }
+}
+
+/// Where the largest logit stands, the first of equals.
+fn largest(row: &[f32]) -> usize {
+    row.iter().enumerate().fold(0, |best, (class, &value)| if value > row[best] { class } else { best })
 }
 
 /// The gradient by `x` [N, C, H, W] of the cross-entropy with `labels`, summed over the batch.
@@ -151,21 +152,4 @@ pub fn logits(gpu: &Gpu, network: &Network, x: &Tensor) -> GpuResult<Vec<f32>> {
     let (bound, input) = (network.bind(&tape)?, tape.leaf(x));
     let output = network.forward(&tape, &bound, input, Mode::Evaluation)?;
     gpu.read(&tape.value(output)?)
-}
-
-/// PGD from the clean `x`; `gradient` gives the gradient at any point of the ball.
-fn pgd(
-    gpu: &Gpu,
-    x: &Tensor,
-    settings: Pgd,
-    (eps, step, direction): (f32, f32, f32),
-    start: Source,
-    gradient: impl Fn(&Tensor) -> GpuResult<Tensor>,
-) -> GpuResult<Tensor> {
-    let mut at = if settings.random_start { perturb::random_start(gpu, x, eps, start)? } else { x.clone() };
-    for _ in 0..settings.steps {
-        let slope = gradient(&at)?;
-        at = perturb::step(gpu, &at, &slope, direction * step, Some(Ball { centre: x, eps }))?;
-    }
-    Ok(at)
 }

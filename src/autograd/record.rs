@@ -10,7 +10,7 @@ use crate::ops::elementwise;
 use crate::ops::matmul::{Epilogue, Operand, matmul, matmul_into, plain, transposed};
 use crate::ops::pool::Pooled;
 use crate::ops::reduce::{self, Reduction};
-use crate::ops::{cross_entropy, linear, mse, normalize, pool};
+use crate::ops::{cross_entropy, linear, margin, mse, normalize, pool};
 
 /// A batch-norm layer's state and mode.
 #[derive(Clone, Debug)]
@@ -276,6 +276,17 @@ impl Tape {
         Ok(self.record(loss, &[logits], || {
             let shape = z.shape();
             shaped(shape, move |gpu, dy, dz| cross_entropy::backward(gpu, &z, &labels, smoothing, dy, true, dz))
+        }))
+    }
+
+    /// How far each row is from being taken for another class (`sign` 1), or for its label (-1): [N].
+    pub fn margin(&self, logits: Var, labels: &Words, sign: f32) -> Result<Var> {
+        let z = self.get("margin", logits)?;
+        let margins = margin::forward(&self.gpu, &z, labels, sign)?;
+        let labels = labels.clone();
+        Ok(self.record(margins, &[logits], || {
+            let shape = z.shape();
+            shaped(shape, move |gpu, dy, dz| margin::backward(gpu, &z, &labels, sign, dy, dz))
         }))
     }
 

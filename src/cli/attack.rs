@@ -1,50 +1,29 @@
 //! `shadegrad attack`.
 
+mod search;
+
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-
-use crate::attack::{Convention, Method as Search, Pgd, Target};
+use crate::attack::{Convention, Method, Norm, Target};
 use crate::data::{self, DataSet};
 use crate::gpu::Gpu;
 use crate::lab::LabError;
-use crate::lab::attack::{self, Notes, OnePicture, Outcome, Settings};
+use crate::lab::attack::{self, AtEps, Kind, Notes, OnePicture, Outcome, Settings};
 use crate::models;
 use crate::nn::Network;
 
-use super::{Device, Subject, length, output};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Method {
-    /// One step of eps along the gradient's sign
-    Fgsm,
-    /// Several steps, each brought back into the ball of eps
-    Pgd,
-}
+use super::{Device, Subject, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     subject: Subject,
-    #[arg(long, default_value = "fgsm", help = "Attack")]
-    method: Method,
-    /// How far each pixel may move, in pixel units on [0, 1]: k/255 or a decimal, several with commas between. Pictures
-    /// are left of the last one
-    #[arg(long, default_value = "1/255,2/255,4/255,8/255", value_delimiter = ',', value_parser = length, allow_hyphen_values = true)]
-    eps: Vec<f64>,
+    #[command(flatten)]
+    search: search::Args,
     /// What pictures are to become: 'next' ((label + 1) mod 10), 'least-likely', or a class by name or number
     /// [default: anything but their label]
     #[arg(long, value_name = "next|least-likely|CLASS")]
     target: Option<String>,
-    /// Steps of PGD [default: 10]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    steps: Option<u32>,
-    /// Length of a step of PGD, as --eps [default: 2.5 eps / steps]
-    #[arg(long, value_parser = length, allow_hyphen_values = true)]
-    step_size: Option<f64>,
-    /// Begin PGD at the picture itself (BIM) rather than anywhere in the ball
-    #[arg(long)]
-    no_random_start: bool,
     /// At most so many test pictures [default: all]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: Option<u32>,
@@ -90,27 +69,23 @@ fn class(option: &str, text: &str, classes: &[String]) -> Result<usize, LabError
 
 impl Args {
     fn settings(&self, classes: &[String]) -> Result<Settings, LabError> {
-        let pgd_only = [
-            ("--steps", self.steps.is_some()),
-            ("--step-size", self.step_size.is_some()),
-            ("--no-random-start", self.no_random_start),
-        ];
-        let method = match self.method {
-            Method::Pgd => Search::Pgd(Pgd {
-                steps: self.steps.unwrap_or(10),
-                step_size: self.step_size,
-                random_start: !self.no_random_start,
-            }),
-            Method::Fgsm => match pgd_only.iter().find(|(_, given)| *given) {
-                Some((name, _)) => return Err(LabError::Usage(format!("{name} needs --method pgd"))),
-                None => Search::Fgsm,
-            },
-        };
-        if self.save.is_some() && self.eps.len() != 1 {
+        let (methods, eps) = self.search.methods()?;
+        if self.save.is_some() && eps.len() != 1 {
             return Err(LabError::Usage(format!(
                 "--save keeps the pictures of one eps, but --eps gives {}: choose one, such as --eps 8/255",
-                self.eps.len()
+                eps.len()
             )));
+        }
+        let no_target = methods.iter().find(|method| matches!(method, Method::DeepFool(_)));
+        if let Some(method) = no_target.filter(|_| self.target.is_some() || self.table) {
+            let option = if self.table { "--table" } else { "--target" };
+            let name = method.name();
+            return Err(LabError::Usage(format!(
+                "{option} is not for {name}, which goes to whichever class is nearest"
+            )));
+        }
+        if self.table && methods.len() > 1 {
+            return Err(LabError::Usage("--table is made of one method: give one".to_owned()));
         }
         let target = match self.target.as_deref() {
             None => Target::Untargeted,
@@ -119,7 +94,7 @@ impl Args {
             Some(text) => Target::Class(class("--target", text, classes)?),
         };
         let convention = if self.lab_compat { Convention::Lab } else { Convention::Pixels };
-        Ok(Settings { method, target, eps: self.eps.clone(), convention, seed: self.seed, table: self.table })
+        Ok(Settings { methods, target, eps, convention, seed: self.seed, table: self.table })
     }
 }
 
@@ -166,30 +141,52 @@ fn test_set(
 
 fn print(outcome: &Outcome) {
     let kind = &outcome.kind;
-    let steps = kind.steps.map(|steps| format!("-{steps}")).unwrap_or_default();
     output::say(&format!(
-        "{} on {} {} images · {}{steps}, {} · clean accuracy {:.2} %",
+        "{} on {} {} images · {}, {} · clean accuracy {:.2} %",
         outcome.model,
         outcome.images,
         outcome.data,
-        kind.method,
+        called(kind),
         kind.target,
         100.0 * outcome.clean_accuracy
     ));
     if kind.convention == Convention::Lab.name() {
         output::say("lab conventions: eps counts on inputs in [-1, 1], half of it in pixels; model in training mode");
     }
-    output::say("eps        accuracy   success (of the correctly classified)");
-    for at in &outcome.by_eps {
-        let eps = shown(at.eps);
-        output::say(&format!("{eps:<10} {:>6.2} %  {:>6.2} %", 100.0 * at.accuracy, 100.0 * at.success));
+    for one in &outcome.each {
+        output::say(&format!("{}:", called(&one.kind)));
+        rows(&one.by_eps, kind);
+    }
+    if !outcome.each.is_empty() {
+        output::say("each picture's worst case:");
+    }
+    rows(&outcome.by_eps, kind);
+}
+
+/// An attack's name with its number of steps.
+fn called(kind: &Kind) -> String {
+    kind.method.clone() + &kind.steps.map(|steps| format!("-{steps}")).unwrap_or_default()
+}
+
+fn rows(by_eps: &[AtEps], kind: &Kind) {
+    output::say("eps        accuracy   success (of the correctly classified)   median L2 distance of the wrong");
+    for at in by_eps {
+        let far = at.median_l2.map_or_else(|| "-".to_owned(), |far| format!("{far:.3}"));
+        let eps = shown(at.eps, kind.norm);
+        output::say(&format!("{eps:<10} {:>6.2} %  {:>6.2} % {far:>33}", 100.0 * at.accuracy, 100.0 * at.success));
     }
 }
 
 /// An epsilon as people write it.
-fn shown(eps: f64) -> String {
+fn shown(eps: f64, norm: &str) -> String {
     let steps = 255.0 * eps;
-    if (steps - steps.round()).abs() < 1e-9 { format!("{steps:.0}/255") } else { format!("{eps}") }
+    if eps == f64::INFINITY {
+        "any".to_owned()
+    } else if norm == Norm::LInf.name() && (steps - steps.round()).abs() < 1e-9 {
+        format!("{steps:.0}/255")
+    } else {
+        format!("{eps}")
+    }
 }
 
 fn picture(
@@ -216,7 +213,8 @@ fn picture(
         100.0 * outcome.confidence_clean
     ));
     for at in &outcome.by_eps {
-        let line = format!("eps {}: {} with {:.1} %", shown(at.eps), at.predicted, 100.0 * at.confidence);
+        let line =
+            format!("eps {}: {} with {:.1} %", shown(at.eps, outcome.kind.norm), at.predicted, 100.0 * at.confidence);
         output::say(&line);
     }
     output::say(&format!("triptych.png and result.json: {}", args.out.display()));

@@ -58,7 +58,7 @@ enum Command {
     Train(train::Args),
     /// Measure trained weights on a test set
     Eval(eval::Args),
-    /// Attack trained weights through the gradient by the pixels (FGSM, PGD); leaves results and pictures in a folder
+    /// Attack trained weights through the gradient by the pixels (FGSM, PGD, DeepFool, C&W ...); leaves results and pictures in a folder
     Attack(attack::Args),
     /// Score a test set against pictures that belong to no class; leaves metrics, scores and plots in a folder
     Ood(ood::Args),
@@ -85,7 +85,7 @@ struct Subject {
     /// The model that the weights must be of (the file says which it is; this makes sure)
     #[arg(long)]
     model: Option<String>,
-    /// Test pictures: 'shapes', 'cifar10' (downloaded), a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS
+    /// Test pictures: 'shapes', 'cifar10' (downloaded), a folder with CIFAR-10's binary files, or one with train/CLASS and test/CLASS; any of them as NAME-without:CLASS,CLASS
     #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
 }
@@ -173,16 +173,27 @@ fn silence_mesa() {
     }
 }
 
-/// A length in pixel units: `k/255`, or a decimal.
+/// A length in pixel units on [0, 1]: `k/255`, or a decimal.
 fn length(text: &str) -> Result<f64, String> {
-    let number = |text: &str| text.trim().parse::<f64>().ok();
-    let value = match text.split_once('/') {
-        Some((part, whole)) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
-        None => number(text),
-    };
-    value
+    number(text)
         .filter(|value| (0.0..=1.0).contains(value))
         .ok_or_else(|| "a number from 0 to 1 is needed, such as 8/255 or 0.03".to_owned())
+}
+
+/// A number of at least 0, which may be larger than a pixel's range: a distance between pictures, for one.
+fn distance(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|value| (0.0..=1e6).contains(value))
+        .ok_or_else(|| "a number of at least 0 is needed, such as 8/255 or 0.5".to_owned())
+}
+
+/// `k/255`, or a decimal.
+fn number(text: &str) -> Option<f64> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    match text.split_once('/') {
+        Some((part, whole)) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
+        None => number(text),
+    }
 }
 
 /// The command line as it was given, for results.

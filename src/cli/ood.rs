@@ -2,26 +2,65 @@
 
 use std::path::PathBuf;
 
-use crate::data::{self, Images};
+use clap::ValueEnum;
+
+use crate::data::{self, DataSet, Images};
+use crate::gpu::Gpu;
 use crate::lab::LabError;
 use crate::lab::detect::{self, Outcome, Pair};
+use crate::lab::fitted;
+use crate::lab::score::{Scorer, Wanted};
 use crate::lab::train::write_json;
 use crate::lock::FolderLock;
 use crate::models;
+use crate::nn::Network;
+use crate::ood::fit::{Fit, Settings};
+use crate::ood::scores::Score;
 use crate::ops::choices;
 
-use super::{Device, Subject, output};
+use super::{Device, Subject, length, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     subject: Subject,
-    /// Out-of-distribution pictures: torchvision's FakeData, uniform noise, constant colours, or a folder of pictures
-    #[arg(long, default_value = "fake", value_name = "fake|uniform|constant|FOLDER")]
+    /// Out-of-distribution pictures: noise (fake: torchvision's FakeData), the test pictures of a data set, CIFAR-100's
+    /// test.bin or SVHN's test_32x32.mat (or their folders), a folder of pictures, or 'held-out': the classes that
+    /// --data NAME-without:CLASS,CLASS leaves out
+    #[arg(
+        long,
+        default_value = "fake",
+        value_name = "fake|uniform|gaussian|rademacher|constant|blobs|shapes|cifar10|held-out|FILE|FOLDER"
+    )]
     ood: String,
     /// At most so many pictures of each set [default: all test pictures, and as many of noise]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: Option<u32>,
+    /// Scores, with commas between: a classifier's, in the field's terms; 'all' for all
+    #[arg(long, value_delimiter = ',', default_value = "max-logit,max-softmax,energy")]
+    score: Vec<Name>,
+    /// ODIN's step against the gradient's sign, in pixel units: k/255 or a decimal
+    #[arg(long, value_parser = length, default_value = "0.0014")]
+    odin_eps: f64,
+    /// Temperature of ODIN
+    #[arg(long, default_value_t = 1000.0)]
+    odin_temperature: f64,
+    /// Which neighbour counts for KNN
+    #[arg(long, default_value_t = 50)]
+    knn_k: usize,
+    /// Share of the features that ASH sets to 0
+    #[arg(long, default_value_t = 0.65)]
+    ash_percentile: f64,
+    /// Percentile of the training features at which ReAct clips, as a share
+    #[arg(long, value_parser = length, default_value = "0.9")]
+    react_percentile: f64,
+    /// Dimension of ViM's principal subspace [default: half of the features; of 768 and more, 512; of 2048, 1000]
+    #[arg(long)]
+    vim_dim: Option<usize>,
+    /// Where the fit of the training set is kept, which knn, mahalanobis, vim and react need; one of other weights,
+    /// pictures or settings is made anew [default: beside the weights, NAME.fit.safetensors]
+    #[arg(long, value_name = "FILE")]
+    fit: Option<PathBuf>,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -33,13 +72,86 @@ pub struct Args {
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Every score below
+    All,
+    /// The largest logit (Hendrycks et al. 2022)
+    #[value(alias = "mls", alias = "max_logit")]
+    MaxLogit,
+    /// The largest probability (Hendrycks and Gimpel 2017)
+    #[value(alias = "msp", alias = "max_softmax")]
+    MaxSoftmax,
+    /// Log-sum-exp of the logits (Liu et al. 2020)
+    #[value(alias = "ebo")]
+    Energy,
+    /// The largest probability, heated, after a step against the gradient (Liang et al. 2018)
+    Odin,
+    /// Distance to the k-th nearest training feature (Sun et al. 2022)
+    Knn,
+    /// Distance to the nearest class mean (Lee et al. 2018)
+    #[value(alias = "mds")]
+    Mahalanobis,
+    /// Energy minus a virtual logit (Wang et al. 2022)
+    Vim,
+    /// Energy of clipped features (Sun et al. 2021)
+    React,
+    /// Energy of pruned and scaled features (Djurisic et al. 2023)
+    #[value(alias = "ash", alias = "ash_s")]
+    AshS,
+    /// Energy of pruned and binarized features
+    #[value(alias = "ash_b")]
+    AshB,
+    /// Energy of pruned features
+    #[value(alias = "ash_p")]
+    AshP,
+}
+
+impl Name {
+    fn score(self) -> Option<Score> {
+        Some(match self {
+            Self::All => return None,
+            Self::MaxLogit => Score::MaxLogit,
+            Self::MaxSoftmax => Score::MaxSoftmax,
+            Self::Energy => Score::Energy,
+            Self::Odin => Score::Odin,
+            Self::Knn => Score::Knn,
+            Self::Mahalanobis => Score::Mahalanobis,
+            Self::Vim => Score::Vim,
+            Self::React => Score::React,
+            Self::AshS => Score::AshS,
+            Self::AshB => Score::AshB,
+            Self::AshP => Score::AshP,
+        })
+    }
+}
+
+impl Args {
+    fn wanted(&self) -> Wanted {
+        let all = self.score.contains(&Name::All);
+        let named: Vec<Score> = self.score.iter().filter_map(|name| name.score()).collect();
+        // In the house's order, each once.
+        let chosen = |score: &Score| if all { *score != Score::NegMse } else { named.contains(score) };
+        Wanted {
+            scores: Score::ALL.into_iter().filter(chosen).collect(),
+            odin_eps: self.odin_eps,
+            odin_temperature: self.odin_temperature,
+            knn_k: self.knn_k,
+            ash_percentile: self.ash_percentile,
+        }
+    }
+}
+
 /// Names of noise; any other name is a folder's.
-const NOISE: [&str; 3] = ["fake", "uniform", "constant"];
+const NOISE: [&str; 6] = ["fake", "uniform", "gaussian", "rademacher", "constant", "blobs"];
 
 fn noise(name: &str, seed: u64, count: usize) -> Images {
     match name {
         "uniform" => data::uniform_noise(seed, count),
+        "gaussian" => data::gaussian_noise(seed, count),
+        "rademacher" => data::rademacher_noise(seed, count),
         "constant" => data::constant_colours(seed, count),
+        "blobs" => data::blobs(seed, count),
         _ => data::fake_data(seed, 0, count),
     }
 }
@@ -49,29 +161,39 @@ fn shown_name(name: &str) -> &str {
     match name {
         "fake" => "FakeData",
         "uniform" => "uniform noise",
+        "gaussian" => "Gaussian noise",
+        "rademacher" => "Rademacher noise",
         "constant" => "plain colours",
+        "held-out" => "held-out classes",
         folder => folder.trim_end_matches('/').rsplit('/').next().unwrap_or(folder),
     }
 }
 
 pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     let (state, plan, set) = args.subject.read()?;
+    let wanted = args.wanted();
+    wanted.check(plan.task, set.train.count())?;
     let limit = args.count.map_or(usize::MAX, |count| count as usize);
-    let id = set.test.truncated(limit);
+    let id = set.test.clone().truncated(limit);
     let count = args.count.map_or(id.count(), |count| count as usize);
     // Noise cannot fail but takes a moment; a folder may be bad, and then no device is needed.
     let pictures = match NOISE.contains(&args.ood.as_str()) {
         true => None,
-        false => Some(data::read_pictures(args.ood.as_ref(), count)?),
+        false if args.ood == "held-out" => Some(data::held_out(&args.subject.data)?.truncated(count)),
+        false => Some(data::outliers(&args.ood, count)?),
     };
     let _lock = FolderLock::take(&args.out)?;
     let gpu = device.open(args.json)?;
     let network = models::build(&gpu, &state, plan)?;
     let begun = std::time::Instant::now();
     let ood = pictures.unwrap_or_else(|| noise(&args.ood, args.seed, count));
+    let needs_features = wanted.scores != Wanted::default().scores;
+    let head = needs_features.then(|| fitted::head(&gpu, &network)).transpose()?;
+    let fit = if wanted.needs_fit() { Some(fit(args, &gpu, &network, &set)?) } else { None };
+    let scorer = Scorer { gpu: &gpu, network: &network, wanted: &wanted, head, fit };
     let bar = output::bar(id.count() + ood.count(), "scoring", "images");
     let pair = Pair { id: &id, id_name: &set.name, ood: &ood, ood_name: shown_name(&args.ood) };
-    let scores = detect::detect(&gpu, &network, &pair, &args.out, |done| bar.set_position(done as u64))?;
+    let scores = detect::detect(&scorer, &pair, &args.out, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let outcome = Outcome {
         command: super::command_line(),
@@ -105,4 +227,19 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     }
     output::say(&format!("pictures, scores.csv and result.json: {}", args.out.display()));
     Ok(())
+}
+
+/// The fit of the training set, from its place or made.
+fn fit(args: &Args, gpu: &Gpu, network: &Network, set: &DataSet) -> Result<Fit, LabError> {
+    let path = args.fit.clone().unwrap_or_else(|| fitted::place(&args.subject.weights));
+    let settings = Settings { react_percentile: args.react_percentile, vim_dimension: args.vim_dim };
+    let bar = output::bar(set.train.count(), "fitting", "images");
+    let seen = |done: usize| bar.set_position(done as u64);
+    let (fit, made) = fitted::fitted(gpu, network, (&set.train, &path), settings, seen)?;
+    bar.finish_and_clear();
+    if !args.json {
+        let what = if made { "made and kept at" } else { "read from" };
+        output::say(&format!("fit of {} training pictures {what} {}", set.train.count(), path.display()));
+    }
+    Ok(fit)
 }

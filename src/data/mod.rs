@@ -1,9 +1,12 @@
-//! Data sets: CIFAR-10's files, our own procedural `shapes`, folders of pictures, and noise.
+//! Data sets: CIFAR-10's files, our own procedural `shapes`, folders of pictures, noise, and others' pictures.
 
 pub mod cifar10;
 pub mod download;
 mod folder;
+mod foreign;
+mod mat;
 mod noise;
+mod outliers;
 pub mod shapes;
 mod shapes_draw;
 pub mod verify;
@@ -14,7 +17,9 @@ use crate::files::FileError;
 
 pub use cifar10::write as write_cifar10;
 pub use folder::{decode_picture, picture as read_picture, read_flat as read_pictures};
+pub use foreign::{cifar100, outliers, svhn};
 pub use noise::{constant_colours, fake_data, uniform_noise};
+pub use outliers::{blobs, gaussian_noise, rademacher_noise};
 
 /// Channels, height and width of every picture.
 pub const DIMS: [usize; 3] = [3, 32, 32];
@@ -81,6 +86,12 @@ pub enum DataError {
     Picture { path: PathBuf, reason: String },
     #[error("{} holds no pictures (png, jpg, bmp, gif or webp)", .path.display())]
     NoPictures { path: PathBuf },
+    #[error("there is no class '{name}' to leave out: choose from {classes}, or numbers from 0")]
+    NoSuchClass { name: String, classes: String },
+    #[error("without those classes nothing is left of {name}")]
+    NothingLeft { name: String },
+    #[error("no class of '{name}' is held out: name some in --data, as in 'cifar10-without:cat,dog'")]
+    NothingHeldOut { name: String },
     #[error(transparent)]
     Download(#[from] download::DownloadError),
     #[error(
@@ -92,8 +103,26 @@ pub enum DataError {
     NoHome,
 }
 
-/// Opens `shapes`, the downloaded `cifar10`, a folder of CIFAR-10's files, or a folder with `train` and `test`.
+/// What stands between a data set's name and the classes that are left out of it.
+const WITHOUT: &str = "-without:";
+
+/// A name's data set and left-out classes, if there are any. A folder may be called anything.
+fn parted(name: &str) -> Option<(&str, &str)> {
+    name.rsplit_once(WITHOUT).filter(|_| !Path::new(name).exists())
+}
+
+/// The test pictures of the classes that `NAME-without:CLASS,CLASS` leaves out.
+pub fn held_out(name: &str) -> Result<Images, DataError> {
+    let (base, classes) = parted(name).ok_or_else(|| DataError::NothingHeldOut { name: name.to_owned() })?;
+    Ok(open(base)?.without(classes)?.1)
+}
+
+/// Opens `shapes`, the downloaded `cifar10`, a folder of CIFAR-10's files, or a folder with `train` and `test`;
+/// or any of these without some classes, `NAME-without:CLASS,CLASS`.
 pub fn open(name: &str) -> Result<DataSet, DataError> {
+    if let Some((base, classes)) = parted(name) {
+        return Ok(open(base)?.without(classes)?.0);
+    }
     if name == "shapes" {
         return Ok(built_in());
     }

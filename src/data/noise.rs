@@ -9,7 +9,7 @@ use super::{Images, SIZE};
 
 /// A normal number from two words, by Box and Muller (1958), in f64 through software arithmetic (`libm`), so that
 /// every machine gets the same bytes.
-fn normal_pair(stream: &mut Stream) -> [f64; 2] {
+pub(super) fn normal_pair(stream: &mut Stream) -> [f64; 2] {
     // 53 bits each; the half keeps the logarithm's argument above zero.
     let mut unit = || {
         let (high, low) = (u64::from(stream.next_word() >> 5), u64::from(stream.next_word() >> 6));

@@ -16,7 +16,7 @@ use super::results::{Attacks, ByEps, Variant};
 
 pub use kind::{Kind, Notes, Settings};
 pub use picture::{OnePicture, PictureAtEps, one_picture};
-pub use single::{AtEps, Outcome, run};
+pub use single::{AtEps, OneMethod, Outcome, run};
 pub use victims::Portrait;
 
 /// What the lab wants to know of one model under attack. Epsilon is in the convention's units, on [0, 1].

@@ -8,15 +8,15 @@ use serde::Serialize;
 
 use crate::data::{Images, SIZE};
 use crate::files;
-use crate::gpu::{AdapterSummary, Gpu};
-use crate::nn::Network;
+use crate::gpu::AdapterSummary;
 use crate::ood::metrics::{self, Metrics};
 use crate::ood::scores::Score;
 use crate::ops::choices;
 
 use super::LabError;
-use super::evaluate::{self, Outputs, Resident};
+use super::evaluate::Outputs;
 use super::plots;
+use super::score::Scorer;
 
 /// One set's scores: what is ranked, and what is written to the table.
 #[derive(Debug)]
@@ -37,6 +37,11 @@ impl Scored {
             }
             Outputs::Errors(errors) => vec![(Score::NegMse, errors.iter().map(|&error| -f64::from(error)).collect())],
         };
+        Self { labels: labels.to_vec(), columns }
+    }
+
+    /// Scores that are computed already.
+    pub(super) fn of_columns(labels: &[u8], columns: Vec<(Score, Vec<f64>)>) -> Self {
         Self { labels: labels.to_vec(), columns }
     }
 }
@@ -61,11 +66,6 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-fn score(gpu: &Gpu, network: &Network, images: &Images, seen: impl FnMut(usize)) -> Result<Scored, LabError> {
-    let data = Resident::new(gpu, images)?;
-    Ok(Scored::new(&evaluate::outputs(gpu, network, &data, seen)?, &images.labels))
-}
-
 /// Two sets to tell apart, and what they are called.
 #[derive(Debug)]
 pub struct Pair<'a> {
@@ -77,15 +77,15 @@ pub struct Pair<'a> {
 
 /// Scores both sets and leaves `scores.csv` and the pictures in `out`; returns each score's metrics.
 pub fn detect(
-    gpu: &Gpu,
-    network: &Network,
+    scorer: &Scorer<'_>,
     pair: &Pair<'_>,
     out: &Path,
     mut seen: impl FnMut(usize),
 ) -> Result<BTreeMap<&'static str, Metrics>, LabError> {
     files::prepare_folder(out)?;
-    let id = score(gpu, network, pair.id, &mut seen)?;
-    let ood = score(gpu, network, pair.ood, |done| seen(pair.id.count() + done))?;
+    let network = scorer.network;
+    let id = scorer.score(pair.id, &mut seen)?;
+    let ood = scorer.score(pair.ood, |done| seen(pair.id.count() + done))?;
     write_table(&out.join("scores.csv"), [("id", &id), ("ood", &ood)])?;
     let mut all = BTreeMap::new();
     let mut curves = Vec::new();
@@ -103,7 +103,7 @@ pub fn detect(
     Ok(all)
 }
 
-/// `set,index,label,` and a column a score. Max softmax is a probability here; `max_softmax_rank` is its
+/// `set,index,label,` and a column a score, ODIN's as a logarithm. Max softmax is a probability here; `max_softmax_rank` is its
 /// logarithm, which is what is ranked: near 1 the probability runs out of digits.
 pub fn write_table(path: &Path, sets: [(&str, &Scored); 2]) -> Result<(), LabError> {
     let mut text = String::from("set,index,label");

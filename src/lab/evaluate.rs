@@ -78,6 +78,31 @@ pub fn outputs(gpu: &Gpu, network: &Network, data: &Resident, mut seen: impl FnM
     Ok(if task == Task::Classify { Outputs::Logits(values) } else { Outputs::Errors(values) })
 }
 
+/// Penultimate features, row after row.
+pub type Features = Vec<f32>;
+
+/// The penultimate features and the logits of a classifier in evaluation mode, row after row; `seen` is told how many
+/// pictures are done.
+pub fn features(
+    gpu: &Gpu,
+    network: &Network,
+    data: &Resident,
+    mut seen: impl FnMut(usize),
+) -> Result<(Features, Vec<f32>)> {
+    let (mut features, mut logits) = (Vec::new(), Vec::new());
+    let tape = Tape::evaluation(gpu);
+    for first in (0..data.count()).step_by(BATCH) {
+        let count = BATCH.min(data.count() - first);
+        let (bound, x) = (network.bind(&tape)?, tape.leaf(&data.pixels(gpu, first, count)?));
+        let (before, output) = network.forward_with_features(&tape, &bound, x, Mode::Evaluation)?;
+        features.extend(gpu.read(&tape.value(before)?)?);
+        logits.extend(gpu.read(&tape.value(output)?)?);
+        tape.reset();
+        seen(first + count);
+    }
+    Ok((features, logits))
+}
+
 /// How well a network does on a labelled set. A classifier has accuracy and loss, an autoencoder its error.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Quality {

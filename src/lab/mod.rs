@@ -6,11 +6,13 @@ mod axis;
 pub mod bench;
 pub mod detect;
 pub mod evaluate;
+pub mod fitted;
 pub mod plots;
 pub mod profile;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod score;
 pub mod train;
 pub mod workload;
 
@@ -22,6 +24,7 @@ use crate::files::FileError;
 use crate::gpu::GpuError;
 use crate::models::ModelError;
 use crate::nn::CheckpointError;
+use crate::ood::fit::FitError;
 use crate::ood::metrics::MetricsError;
 
 /// Whatever can stop an experiment.
@@ -41,6 +44,8 @@ pub enum LabError {
     Attack(#[from] AttackError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Fit(#[from] FitError),
     #[error(transparent)]
     Plot(#[from] plots::PlotError),
     #[error(

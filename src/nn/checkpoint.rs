@@ -161,7 +161,7 @@ impl Network {
 
 /// The notes come from a hash map, in another order in each run. Sorted, they take the same room, and the
 /// same weights are the same bytes.
-fn with_sorted_header(mut file: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
+pub(crate) fn with_sorted_header(mut file: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
     let (length, _) = SafeTensors::read_metadata(&file)?;
     let room = &mut file[8..8 + length];
     let header: BTreeMap<String, BTreeMap<String, serde_json::Value>> = serde_json::from_slice(room)?;

@@ -7,6 +7,7 @@ mod optimizer;
 mod parameters;
 mod schedule;
 
+pub(crate) use checkpoint::with_sorted_header;
 pub use checkpoint::{CheckpointError, NamedArray, StateDict};
 pub use layer::{Layer, Mode};
 pub use network::{Architecture, Bound, Network, Task};

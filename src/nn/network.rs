@@ -109,15 +109,26 @@ impl Network {
         }
     }
 
+    /// Whether the last layer is linear and takes what comes before as it is: then that is the picture's features.
+    pub fn has_linear_head(&self) -> bool {
+        matches!(self.architecture.layers.last(), Some(Layer::Linear { relu: false, .. }))
+    }
+
     /// Runs the network on `x` [N, C, H, W].
     pub fn forward(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<Var> {
-        let mut value = x;
+        Ok(self.forward_with_features(tape, bound, x, mode)?.1)
+    }
+
+    /// What the last layer is given (the penultimate features of a classifier, [N, D]), and what it makes of it.
+    pub fn forward_with_features(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<(Var, Var)> {
+        let (mut before, mut value) = (x, x);
         let mut leaves = bound.0.iter().copied();
         let mut pair = || {
             let missing = || crate::gpu::GpuError::operand("network", "the bound parameters are another network's");
             Ok((leaves.next().ok_or_else(missing)?, leaves.next().ok_or_else(missing)?))
         };
         for (number, (layer, buffer)) in self.architecture.layers.iter().zip(&self.buffers).enumerate() {
+            before = value;
             value = match (layer, buffer) {
                 (Layer::Conv2d { window, relu, .. }, _) => {
                     let (weight, bias) = pair()?;
@@ -157,7 +168,7 @@ impl Network {
                 (Layer::BatchNorm { .. } | Layer::Normalize { .. }, _) => value,
             };
         }
-        Ok(value)
+        Ok((before, value))
     }
 }
 

@@ -1,4 +1,4 @@
-//! OOD scores of one image from its row of logits, in `f64`.
+//! OOD scores, and those of one image from its row of logits, in `f64`.
 //!
 //! **Higher means more in-distribution** for every score here. Logits are the network's raw
 //! outputs (natural-logarithm units), one per class. The exponentials come from `libm` rather
@@ -20,11 +20,41 @@ pub enum Score {
     Energy,
     /// Minus the mean squared error of an autoencoder's reconstruction of the image.
     NegMse,
+    /// The largest class probability at a high temperature, after a step that makes the prediction surer (Liang et al.
+    /// 2018); ranked by [`log_max_softmax_at`].
+    Odin,
+    /// Minus the distance to the k-th nearest training feature, see [`knn`](super::features::knn).
+    Knn,
+    /// Minus the squared distance to the nearest class mean, see [`Fit::mahalanobis`](super::fit::Fit::mahalanobis).
+    Mahalanobis,
+    /// Energy minus the virtual logit, see [`Fit::vim`](super::fit::Fit::vim).
+    Vim,
+    /// Energy with clipped features, see [`react`](super::features::react).
+    React,
+    /// Energy with pruned and scaled features, see [`ash`](super::features::ash).
+    AshS,
+    /// Energy with pruned and binarized features.
+    AshB,
+    /// Energy with pruned features.
+    AshP,
 }
 
 impl Score {
     /// Every score.
-    pub const ALL: [Self; 4] = [Self::MaxLogit, Self::MaxSoftmax, Self::Energy, Self::NegMse];
+    pub const ALL: [Self; 12] = [
+        Self::MaxLogit,
+        Self::MaxSoftmax,
+        Self::Energy,
+        Self::NegMse,
+        Self::Odin,
+        Self::Knn,
+        Self::Mahalanobis,
+        Self::Vim,
+        Self::React,
+        Self::AshS,
+        Self::AshB,
+        Self::AshP,
+    ];
 
     /// The name used in files and on the command line.
     pub const fn name(self) -> &'static str {
@@ -33,6 +63,14 @@ impl Score {
             Self::MaxSoftmax => "max_softmax",
             Self::Energy => "energy",
             Self::NegMse => "neg_mse",
+            Self::Odin => "odin",
+            Self::Knn => "knn",
+            Self::Mahalanobis => "mahalanobis",
+            Self::Vim => "vim",
+            Self::React => "react",
+            Self::AshS => "ash_s",
+            Self::AshB => "ash_b",
+            Self::AshP => "ash_p",
         }
     }
 
@@ -43,18 +81,31 @@ impl Score {
             Self::MaxSoftmax => "log of max softmax",
             Self::Energy => "energy (log-sum-exp of the logits)",
             Self::NegMse => "minus the mean squared error",
+            Self::Odin => "log of ODIN's max softmax",
+            Self::Knn => "minus the distance to the k-th nearest",
+            Self::Mahalanobis => "minus the squared Mahalanobis distance",
+            Self::Vim => "energy minus the virtual logit (ViM)",
+            Self::React => "energy after ReAct",
+            Self::AshS => "energy after ASH-S",
+            Self::AshB => "energy after ASH-B",
+            Self::AshP => "energy after ASH-P",
         }
     }
 
-    /// The value to rank an image by, given its logits; `None` for [`Score::NegMse`], which
-    /// is computed from pixels. [`Score::MaxSoftmax`] gives the *logarithm* of the
+    /// Whether it needs a fit of the training set.
+    pub const fn needs_fit(self) -> bool {
+        matches!(self, Self::Knn | Self::Mahalanobis | Self::Vim | Self::React)
+    }
+
+    /// The value to rank an image by, given its logits; `None` for scores that need more than those.
+    /// [`Score::MaxSoftmax`] gives the *logarithm* of the
     /// probability: the order is the same, but saturated images do not tie.
     pub fn of_logits(self, logits: &[f32]) -> Option<f64> {
         match self {
             Self::MaxLogit => Some(max_logit(logits)),
             Self::MaxSoftmax => Some(log_max_softmax(logits)),
             Self::Energy => Some(energy(logits, 1.0)),
-            Self::NegMse => None,
+            _ => None,
         }
     }
 }
@@ -81,7 +132,12 @@ pub fn max_softmax(logits: &[f32]) -> f64 {
 /// Taken as `−log1p(Σ exp(f_c − max))` over the *other* classes. The plain difference is 0 as
 /// soon as the runner-up is 37 below the maximum; this form keeps rows apart to a gap of 745.
 pub fn log_max_softmax(logits: &[f32]) -> f64 {
-    -log_sum_exp_over_max(logits, 1.0)
+    log_max_softmax_at(logits, 1.0)
+}
+
+/// The same at the temperature `t` > 0: of the logits divided by it.
+pub fn log_max_softmax_at(logits: &[f32], t: f64) -> f64 {
+    -log_sum_exp_over_max(logits, t)
 }
 
 /// Minus the free energy, `T · logsumexp(f / T)` (Liu et al. 2020, who write `E` for the

@@ -8,11 +8,13 @@
 use bytemuck::NoUninit;
 
 use super::{kernel, launch_flat};
-use crate::gpu::{Gpu, Kernel, Result, Tensor, Words};
+use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor, Words};
 use crate::random::Purpose;
 
 static UNIFORM: Kernel = kernel!("uniform_noise", "random" "noise", "uniform_noise", "w");
 static NORMAL: Kernel = kernel!("normal_noise", "random" "noise", "normal_noise", "wr");
+
+static NORMAL_OF_IMAGES: Kernel = kernel!("normal_noise", "random" "noise", "normal_of_images", "wr");
 
 /// Which numbers: the stream `(seed, purpose, launch)`.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,7 @@ struct Params {
     seed: [u32; 2],
     offset: f32,
     factor: f32,
+    blocks: u32,
 }
 
 impl Source {
@@ -43,6 +46,7 @@ impl Source {
             seed: [self.seed as u32, (self.seed >> 32) as u32],
             offset,
             factor,
+            blocks: 0,
         }
     }
 }
@@ -57,6 +61,18 @@ pub fn uniform(gpu: &Gpu, source: Source, low: f32, high: f32, out: &Tensor) -> 
 pub fn normal(gpu: &Gpu, source: Source, quantiles: &Quantiles, mean: f32, deviation: f32, out: &Tensor) -> Result<()> {
     let params = source.params(out, mean, deviation);
     launch_flat(gpu, &NORMAL, &[], &params, &[out.span(), quantiles.words.span()], out.count().div_ceil(4))
+}
+
+/// Fills `out` [N, ...] with standard normal numbers: image `i` of it from the stream of item `source.launch + i`, so that
+/// an image's numbers do not depend on the batch that it is in. An image's size must be a multiple of four.
+pub fn normal_of_images(gpu: &Gpu, source: Source, quantiles: &Quantiles, out: &Tensor) -> Result<()> {
+    let size = out.count() / out.dims()[0];
+    if !size.is_multiple_of(4) {
+        let problem = format!("pictures of {size} elements, which is no multiple of four");
+        return Err(GpuError::operand("normal_noise", problem));
+    }
+    let params = Params { blocks: (size / 4) as u32, ..source.params(out, 0.0, 1.0) };
+    launch_flat(gpu, &NORMAL_OF_IMAGES, &[], &params, &[out.span(), quantiles.words.span()], out.count() / 4)
 }
 
 /// The table of normal quantiles on the device.

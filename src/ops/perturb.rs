@@ -73,14 +73,40 @@ pub fn step_into(
         return Err(GpuError::operand("perturb", format!("a step of {step} in a ball of {eps} is not possible")));
     }
     let params = |count| Params { count, step, eps, range: RANGE };
-    let consts = [("PROJECT", u32::from(ball.is_some()))];
+    // The source has the random start, too, which asks for SIGNS.
+    let consts = [("PROJECT", u32::from(ball.is_some())), ("SIGNS", 0)];
     let spans = [x.span(), gradient.span(), centre.span(), out.span()];
     launch_values(gpu, &STEP, &consts, params, &spans, x.count())
+}
+
+/// ODIN's step (Liang et al. 2018): `x - eps s` with s = 1 where the gradient of the loss is 0 or more and -1 elsewhere, in
+/// pixel units. (The paper divides by the deviation of its normalised inputs, which is the same in pixels.) It may leave
+/// [0, 1].
+pub fn odin_step(gpu: &Gpu, x: &Tensor, gradient: &Tensor, eps: f32) -> Result<Tensor> {
+    GpuError::expect_shape("odin_step", "the gradient", gradient.shape(), x.shape())?;
+    if !eps.is_finite() {
+        return Err(GpuError::operand("odin_step", format!("a step of {eps} is not possible")));
+    }
+    let out = gpu.empty(x.shape())?;
+    let params = |count| Params { count, step: -eps, eps: 0.0, range: [f32::MIN, f32::MAX] };
+    let spans = [x.span(), gradient.span(), x.span(), out.span()];
+    launch_values(gpu, &STEP, &[("PROJECT", 0), ("SIGNS", 1)], params, &spans, x.count())?;
+    Ok(out)
 }
 
 /// `x + d` with `d` uniform in [-eps, eps] (pixel units), brought back into [0, 1]. Image `i` of `x`, counted along
 /// its first dimension, draws from the stream of item `source.launch + i`.
 pub fn random_start(gpu: &Gpu, x: &Tensor, eps: f32, source: Source) -> Result<Tensor> {
+    start(gpu, x, eps, source, false)
+}
+
+/// `x + d` with each element of `d` either -eps or eps (pixel units), as likely as not, brought back into [0, 1]. Draws
+/// as [`random_start`] does; a word's top bit says which.
+pub fn random_corner(gpu: &Gpu, x: &Tensor, eps: f32, source: Source) -> Result<Tensor> {
+    start(gpu, x, eps, source, true)
+}
+
+fn start(gpu: &Gpu, x: &Tensor, eps: f32, source: Source, signs: bool) -> Result<Tensor> {
     if !eps.is_finite() || eps < 0.0 {
         return Err(GpuError::operand("random_start", format!("a ball of {eps} is not possible")));
     }
@@ -100,6 +126,7 @@ pub fn random_start(gpu: &Gpu, x: &Tensor, eps: f32, source: Source) -> Result<T
     };
     let kernel = if size.is_multiple_of(4) { &START_VECTORS } else { &START_SCALARS };
     // The source has the step, too, which asks whether to project.
-    launch_flat(gpu, kernel, &[("PROJECT", 0)], &params, &[x.span(), out.span()], blocks * images)?;
+    let consts = [("PROJECT", 0), ("SIGNS", u32::from(signs))];
+    launch_flat(gpu, kernel, &consts, &params, &[x.span(), out.span()], blocks * images)?;
     Ok(out)
 }

@@ -1,4 +1,4 @@
-//! Sum, mean, maximum and log-sum-exp over one dimension (`shaders/reduce.wgsl`).
+//! Sum, mean, maximum, log-sum-exp and the sums behind norms over one dimension (`shaders/reduce.wgsl`).
 
 use bytemuck::NoUninit;
 
@@ -14,6 +14,10 @@ pub enum Reduction {
     Max,
     /// log of the sum of exp(x), computed without overflow
     LogSumExp,
+    /// Of |x|: the L1 norm. The gradient at 0 is 0.
+    SumAbs,
+    /// Of x^2: the square of the L2 norm.
+    SumSquares,
 }
 
 #[repr(C)]
@@ -63,6 +67,29 @@ pub(super) fn sum_channels_into(gpu: &Gpu, x: &Tensor, out: &Tensor) -> Result<(
     sum_into(gpu, x, [batch * channels, height * width, 1], &planes)?;
     sum_into(gpu, &planes, [1, batch, channels], out)
 }
+
+/// A reduction that is a sum, over each picture of [N, ...]: [N]. In two steps where a picture's size allows it, so that
+/// more invocations share the work and rounding grows less.
+pub fn each_image(gpu: &Gpu, reduction: Reduction, x: &Tensor) -> Result<Tensor> {
+    if !matches!(reduction, Reduction::Sum | Reduction::SumAbs | Reduction::SumSquares) {
+        return Err(GpuError::operand("reduce", format!("{reduction:?} is no sum that can be taken in two steps")));
+    }
+    let images = x.dims()[0];
+    let size = x.count() / images;
+    let out = gpu.empty([images])?;
+    if !size.is_multiple_of(ROW) || size == ROW {
+        launch(gpu, reduction, x, [images, size, 1], &out)?;
+        return Ok(out);
+    }
+    let rows = size / ROW;
+    let parts = gpu.empty([images, rows])?;
+    launch(gpu, reduction, x, [images * rows, ROW, 1], &parts)?;
+    launch(gpu, Reduction::Sum, &parts, [images, rows, 1], &out)?;
+    Ok(out)
+}
+
+/// Elements that one invocation of the first of two steps adds up.
+const ROW: usize = 64;
 
 fn consts(reduction: Reduction) -> [crate::gpu::Const; 1] {
     [("OP", reduction as u32)]

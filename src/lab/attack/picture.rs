@@ -44,11 +44,13 @@ pub struct OnePicture {
 pub struct PictureAtEps {
     pub eps: f64,
     pub eps_pixels: f64,
+    /// How far the picture moved by the L2 norm, in pixel units.
+    pub l2: f64,
     pub predicted: String,
     pub confidence: f64,
 }
 
-/// Attacks one picture (3 x 32 x 32 bytes) and leaves `result.json` and `triptych.png`, of the last epsilon, in `out`.
+/// Attacks one picture (3 x 32 x 32 bytes; of several methods, the first that succeeds counts) and leaves `result.json` and `triptych.png`, of the last epsilon, in `out`.
 ///
 /// # Errors
 /// An autoencoder, no epsilon, a class that the model does not have, a place that cannot be written, or an attack that
@@ -75,19 +77,20 @@ pub fn one_picture(
     };
     let batch = attacker.batch(&x, &[label], 0)?;
     let mut shown = Vec::new();
-    for (&eps, moved) in settings.eps.iter().zip(at_each_eps(&batch, settings)?) {
-        let logits = batch.logits_of(&moved)?;
-        let pixels = settings.convention.in_pixels(eps);
-        shown.push((eps, portrait([batch.pixels(), &gpu.read(&moved)?], [batch.logits(), &logits], pixels)));
+    for (&eps, (moved, logits)) in settings.eps.iter().zip(at_each_eps(&batch, settings)?.worst) {
+        let pixels = gpu.read(&moved)?;
+        let l2 = batch.distances(&moved)?.first().copied().unwrap_or(0.0);
+        shown.push((eps, l2, portrait([batch.pixels(), &pixels], [batch.logits(), &logits])));
     }
     let says = |class: usize| name(notes.classes, class);
-    let by_eps = shown.iter().map(|(eps, portrait)| PictureAtEps {
+    let by_eps = shown.iter().map(|(eps, l2, portrait)| PictureAtEps {
         eps: *eps,
         eps_pixels: settings.convention.in_pixels(*eps),
+        l2: *l2,
         predicted: says(portrait.predicted[1].0),
         confidence: portrait.predicted[1].1,
     });
-    let clean = shown.first().map_or((0, 0.0), |(_, portrait)| portrait.predicted[0]);
+    let clean = shown.first().map_or((0, 0.0), |(.., portrait)| portrait.predicted[0]);
     let outcome = OnePicture {
         command: notes.command.to_vec(),
         version: env!("CARGO_PKG_VERSION"),
@@ -107,7 +110,7 @@ pub fn one_picture(
     attacker.finish()?;
     let title = format!("{} on {image}", outcome.model);
     let subtitle = kind_line(&outcome.kind, &outcome.kind.target, last_eps);
-    let last: Vec<(u8, Portrait)> = shown.pop().map(|(_, portrait)| (label, portrait)).into_iter().collect();
+    let last: Vec<(u8, Portrait)> = shown.pop().map(|(.., portrait)| (label, portrait)).into_iter().collect();
     draw(&out.join("triptych"), &title, &subtitle, notes.classes, &last)?;
     write_json(&out.join("result.json"), &outcome)?;
     Ok(outcome)

@@ -5,10 +5,10 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Serialize;
 
-use crate::attack::{Attacker, Target};
+use crate::attack::{Attacker, Method, Target};
 use crate::data::{DIMS, Images, SIZE};
 use crate::files;
-use crate::gpu::{AdapterSummary, Gpu};
+use crate::gpu::{AdapterSummary, Gpu, Tensor};
 use crate::lock::FolderLock;
 use crate::nn::Network;
 use crate::ops::choices;
@@ -19,7 +19,7 @@ use super::super::plots;
 use super::super::train::write_json;
 use super::kind::{Kind, Notes, Settings, at_each_eps, draw, kind_line};
 use super::victims::{Portrait, portrait};
-use super::{Tally, each_batch, note_first, table};
+use super::{Place, Tally, each_batch, note_first, table};
 
 /// `result.json` of an attack on a set.
 #[derive(Clone, Debug, Serialize)]
@@ -33,7 +33,11 @@ pub struct Outcome {
     #[serde(flatten)]
     pub kind: Kind,
     pub clean_accuracy: f64,
+    /// Of several methods, the worst case: a picture counts as right that is right under all.
     pub by_eps: Vec<AtEps>,
+    /// Each method by itself, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub each: Vec<OneMethod>,
     /// Row: label, column: target; of the correctly classified pictures of that label, the share that became it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<Vec<Option<f64>>>>,
@@ -44,12 +48,20 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
+/// One of several methods.
+#[derive(Clone, Debug, Serialize)]
+pub struct OneMethod {
+    #[serde(flatten)]
+    pub kind: Kind,
+    pub by_eps: Vec<AtEps>,
+}
+
 /// What one epsilon did.
 #[derive(Clone, Debug, Serialize)]
 pub struct AtEps {
-    /// As it was asked for, in the convention's units.
+    /// As it was asked for, in the convention's units; null: at any distance.
     pub eps: f64,
-    /// In pixel units on [0, 1].
+    /// In pixel units, by the methods' norm.
     pub eps_pixels: f64,
     pub accuracy: f64,
     /// Of the correctly classified pictures: untargeted, the share that became wrong; targeted, of those whose label is
@@ -57,6 +69,47 @@ pub struct AtEps {
     pub success: f64,
     /// Of the correctly classified pictures, the share that became wrong, whichever way.
     pub fooled: f64,
+    /// Of the pictures that became wrong, the median of the L2 distance, in pixel units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_l2: Option<f64>,
+}
+
+/// One attack's tally at one epsilon, and how far its pictures went.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    tally: Tally,
+    distances: Vec<f64>,
+}
+
+impl Found {
+    fn add(&mut self, place: &Place<'_>, wanted: &[usize], moved: &Tensor, after: &[usize]) -> Result<(), LabError> {
+        self.tally.add(place.labels, wanted, [&place.predicted, after]);
+        for (number, far) in place.batch.distances(moved)?.into_iter().enumerate() {
+            let label = usize::from(place.labels[number]);
+            if place.predicted[number] == label && after[number] != label {
+                self.distances.push(far);
+            }
+        }
+        Ok(())
+    }
+
+    fn at(&self, eps: f64, settings: &Settings) -> AtEps {
+        let mut distances = self.distances.clone();
+        distances.sort_by(f64::total_cmp);
+        AtEps {
+            eps,
+            eps_pixels: settings.convention.in_pixels(eps),
+            accuracy: self.tally.accuracy(),
+            success: self.tally.success(settings.target != Target::Untargeted),
+            fooled: self.tally.success(false),
+            median_l2: distances.get(distances.len().saturating_sub(1) / 2).copied(),
+        }
+    }
+}
+
+/// Each epsilon's row.
+fn rows(found: &[Found], settings: &Settings) -> Vec<AtEps> {
+    settings.eps.iter().zip(found).map(|(&eps, found)| found.at(eps, settings)).collect()
 }
 
 /// Arrays for others to check, of one epsilon.
@@ -113,8 +166,9 @@ pub fn run(
     (out, save): (&Path, Option<&Path>),
     mut seen: impl FnMut(usize, usize),
 ) -> Result<Outcome, LabError> {
-    let Some(&last_eps) = settings.eps.last().filter(|_| images.count() > 0) else {
-        return Err(LabError::Usage("an attack needs at least one picture and one eps".to_owned()));
+    let complete = images.count() > 0 && !settings.methods.is_empty();
+    let Some(&last_eps) = settings.eps.last().filter(|_| complete) else {
+        return Err(LabError::Usage("an attack needs at least one picture, one method and one eps".to_owned()));
     };
     let begun = std::time::Instant::now();
     let attacker = Attacker::new(gpu, network, settings.convention, settings.seed)?;
@@ -125,27 +179,33 @@ pub fn run(
     let _lock = FolderLock::take(out)?;
     let data = Resident::new(gpu, images)?;
     let classes = notes.classes.len();
-    let work = images.count() * (settings.eps.len() + if settings.table { classes } else { 0 });
+    let methods = settings.methods.len();
+    let work = images.count() * (methods * settings.eps.len() + if settings.table { classes } else { 0 });
     let mut done = 0;
     let mut report = |more: usize| {
         done += more;
         seen(done, work);
     };
 
-    let mut tallies = vec![Tally::default(); settings.eps.len()];
+    let mut each = vec![vec![Found::default(); settings.eps.len()]; methods];
+    let mut worst = vec![Found::default(); settings.eps.len()];
     let mut first_correct = vec![None; classes];
     let mut victims: Vec<(u8, Portrait)> = Vec::new();
     let mut kept = Kept::default();
     each_batch(gpu, &attacker, images, &data, usize::MAX, |place| {
         let fresh = note_first(&mut first_correct, place);
         let wanted = place.batch.wanted(settings.target)?;
-        let moved = at_each_eps(place.batch, settings)?;
-        for (at, (tally, moved)) in tallies.iter_mut().zip(&moved).enumerate() {
-            let logits = place.batch.logits_of(moved)?;
-            let count = place.batch.classes();
-            let after = predictions(&logits, count);
-            tally.add(place.labels, &wanted, [&place.predicted, &after]);
-            report(place.labels.len());
+        let attacked = at_each_eps(place.batch, settings)?;
+        let count = place.batch.classes();
+        for (found, attacked) in each.iter_mut().zip(&attacked.each) {
+            for (found, (moved, logits)) in found.iter_mut().zip(attacked) {
+                found.add(place, &wanted, moved, &predictions(logits, count))?;
+            }
+        }
+        report(place.labels.len() * methods * settings.eps.len());
+        for (at, (found, (moved, logits))) in worst.iter_mut().zip(&attacked.worst).enumerate() {
+            let after = predictions(logits, count);
+            found.add(place, &wanted, moved, &after)?;
             let last = at + 1 == settings.eps.len();
             if !last || (fresh.is_empty() && save.is_none()) {
                 continue;
@@ -153,9 +213,8 @@ pub fn run(
             let (clean, moved) = (place.batch.pixels(), gpu.read(moved)?);
             for &number in &fresh {
                 let pixels = [clean, &moved].map(|all| &all[number * SIZE..(number + 1) * SIZE]);
-                let rows = [place.batch.logits(), &logits].map(|all| &all[number * count..(number + 1) * count]);
-                let shown = portrait(pixels, rows, settings.convention.in_pixels(last_eps));
-                victims.push((place.labels[number], shown));
+                let rows = [place.batch.logits(), logits].map(|all| &all[number * count..(number + 1) * count]);
+                victims.push((place.labels[number], portrait(pixels, rows)));
             }
             if save.is_some() {
                 kept.clean.extend(clean);
@@ -168,19 +227,18 @@ pub fn run(
         }
         Ok(())
     })?;
-    let shown = (settings.method, last_eps, classes);
-    let targets =
-        settings.table.then(|| table(gpu, &attacker, (images, &data, usize::MAX), shown, &mut report)).transpose()?;
+    let targets = settings.table.then(|| {
+        let shown = (settings.methods[0], last_eps, classes);
+        table(gpu, &attacker, (images, &data, usize::MAX), shown, &mut report)
+    });
+    let targets = targets.transpose()?;
     attacker.finish()?;
 
-    let targeted = settings.target != Target::Untargeted;
-    let by_eps = settings.eps.iter().zip(&tallies).map(|(&eps, tally)| AtEps {
-        eps,
-        eps_pixels: settings.convention.in_pixels(eps),
-        accuracy: tally.accuracy(),
-        success: tally.success(targeted),
-        fooled: tally.success(false),
-    });
+    let of_one = |(&method, found): (&Method, &Vec<Found>)| OneMethod {
+        kind: Kind::of_one(method, settings, notes.classes),
+        by_eps: rows(found, settings),
+    };
+    let each = if methods > 1 { settings.methods.iter().zip(&each).map(of_one).collect() } else { Vec::new() };
     let outcome = Outcome {
         command: notes.command.to_vec(),
         version: env!("CARGO_PKG_VERSION"),
@@ -189,8 +247,9 @@ pub fn run(
         data: data_name.to_owned(),
         images: images.count(),
         kind: Kind::of(settings, notes.classes),
-        clean_accuracy: tallies[0].clean_accuracy(),
-        by_eps: by_eps.collect(),
+        clean_accuracy: worst[0].tally.clean_accuracy(),
+        by_eps: rows(&worst, settings),
+        each,
         targets,
         classes: notes.classes.to_vec(),
         adapter: gpu.adapter().clone(),

@@ -22,9 +22,10 @@ pub struct Portrait {
     pub predicted: [(usize, f64); 2],
 }
 
-/// The whole number that makes a perturbation of `eps` (pixel units) fill the bytes around grey.
-fn factor(eps: f64) -> f64 {
-    (127.0 / (255.0 * eps)).floor().clamp(1.0, 127.0)
+/// The whole number that makes a perturbation of at most `largest` (pixel units) fill the bytes around grey.
+fn factor(largest: f64) -> f64 {
+    // Rounding makes some perturbations a little larger than their epsilon.
+    (127.0 / (255.0 * largest) + 1e-3).floor().clamp(1.0, 127.0)
 }
 
 /// Pixels in [0, 1] as the nearest bytes.
@@ -32,10 +33,11 @@ fn bytes(pixels: &[f32]) -> Vec<u8> {
     pixels.iter().map(|pixel| (255.0 * pixel).round() as u8).collect()
 }
 
-/// One picture (pixels in [0, 1]) that an attack of `eps` (pixel units) moved, and the model's logits of both.
-pub(super) fn portrait(pixels: [&[f32]; 2], logits: [&[f32]; 2], eps: f64) -> Portrait {
+/// One picture (pixels in [0, 1]) that an attack moved, and the model's logits of both.
+pub(super) fn portrait(pixels: [&[f32]; 2], logits: [&[f32]; 2]) -> Portrait {
     let [clean, moved] = pixels;
-    let factor = factor(eps);
+    let change = |(a, b): (&f32, &f32)| (f64::from(*b) - f64::from(*a)).abs();
+    let factor = factor(clean.iter().zip(moved).map(change).fold(0.0, f64::max));
     let shade = |(a, b): (&f32, &f32)| 128.0 + factor * 255.0 * (f64::from(*b) - f64::from(*a));
     Portrait {
         clean: Picture(bytes(clean)),
@@ -76,7 +78,7 @@ pub(super) fn victims(
             let pixels = [&clean, &moved].map(|all| &all[number * SIZE..(number + 1) * SIZE]);
             let classes = batch.classes();
             let logits = [batch.logits(), &after].map(|all| &all[number * classes..(number + 1) * classes]);
-            let portrait = portrait(pixels, logits, eps);
+            let portrait = portrait(pixels, logits);
             let [before, after] = portrait.predicted;
             victims.push(Victim {
                 index,

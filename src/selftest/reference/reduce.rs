@@ -1,4 +1,4 @@
-//! Sum, mean, maximum and log-sum-exp along one dimension.
+//! Sum, mean, maximum, log-sum-exp and sums of absolute values and of squares along one dimension.
 
 use crate::gpu::Shape;
 use crate::ops::reduce::Reduction;
@@ -18,6 +18,8 @@ pub fn reduced(reduction: Reduction, line: &[f64]) -> f64 {
         Reduction::Sum => line.iter().sum(),
         Reduction::Mean => line.iter().sum::<f64>() / line.len() as f64,
         Reduction::Max => top,
+        Reduction::SumAbs => line.iter().map(|value| value.abs()).sum(),
+        Reduction::SumSquares => line.iter().map(|value| value * value).sum(),
         Reduction::LogSumExp => top + line.iter().map(|value| (value - top).exp()).sum::<f64>().ln(),
     }
 }
@@ -31,6 +33,8 @@ pub fn slopes(reduction: Reduction, line: &[f64]) -> Vec<f64> {
         Reduction::Sum => 1.0,
         Reduction::Mean => 1.0 / line.len() as f64,
         Reduction::Max => f64::from(u8::from(first == Some(r))),
+        Reduction::SumAbs => value.signum() * f64::from(u8::from(*value != 0.0)),
+        Reduction::SumSquares => 2.0 * value,
         Reduction::LogSumExp => (value - top).exp() / total,
     };
     line.iter().enumerate().map(slope).collect()

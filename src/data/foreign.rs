@@ -1,0 +1,111 @@
+//! Test sets of other pictures, for what they are out of distribution to: CIFAR-100's binary files (Krizhevsky 2009) and
+//! SVHN's cropped digits (Netzer et al. 2011), as they are distributed.
+
+use std::path::{Path, PathBuf};
+
+use crate::files;
+
+use super::{DataError, DataSet, Images, SIZE, folder, mat};
+
+/// More than any of these files has.
+const MAX_BYTES: u64 = 400 << 20;
+
+/// A record of CIFAR-100: coarse and fine label, and a picture.
+const RECORD: usize = 2 + SIZE;
+
+/// Any set of pictures that can be out of distribution, of at most `count`: the test pictures of a data set ('shapes',
+/// 'cifar10' or a folder in CIFAR-10's layout), CIFAR-100 (`test.bin` or its folder), SVHN (`test_32x32.mat` or its folder),
+/// or a folder of pictures.
+pub fn outliers(name: &str, count: usize) -> Result<Images, DataError> {
+    if name == "shapes" || name == "cifar10" {
+        return Ok(super::open(name)?.test.truncated(count));
+    }
+    let path = Path::new(name);
+    let inside = |file: &str| -> Option<PathBuf> { Some(path.join(file)).filter(|path| path.is_file()) };
+    let damaged = |path: &Path| {
+        let path = path.to_owned();
+        |problem| DataError::Damaged { path, problem }
+    };
+    if inside("test_batch.bin").is_some() {
+        return Ok(super::open(name)?.test.truncated(count));
+    }
+    let is = |ending: &str| path.is_file() && path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
+    if let Some(file) = inside("test.bin").or_else(|| is("bin").then(|| path.to_owned())) {
+        return cifar100(&files::read(&file, MAX_BYTES)?, count).map_err(damaged(&file));
+    }
+    if let Some(file) = inside("test_32x32.mat").or_else(|| is("mat").then(|| path.to_owned())) {
+        return svhn(&files::read(&file, MAX_BYTES)?, count).map_err(damaged(&file));
+    }
+    folder::read_flat(path, count)
+}
+
+/// CIFAR-100's records; labels are the fine ones.
+pub fn cifar100(bytes: &[u8], count: usize) -> Result<Images, String> {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
+        let (whole, rest) = (bytes.len() / RECORD, bytes.len() % RECORD);
+        return Err(format!(
+            "it is not CIFAR-100's: {whole} whole records of {RECORD} bytes and {rest} bytes more; fetch it again"
+        ));
+    }
+    let mut images = Images::default();
+    for (index, record) in bytes.chunks_exact(RECORD).take(count).enumerate() {
+        if record[0] >= 20 || record[1] >= 100 {
+            let [coarse, fine] = [record[0], record[1]];
+            return Err(format!("record {index} has labels {coarse} and {fine}, but there are 20 and 100 classes"));
+        }
+        images.push(record[1], &record[2..]);
+    }
+    Ok(images)
+}
+
+/// SVHN's cropped digits: `X`, rows x columns x channels x pictures, and `y`, where the digit 0 is 10.
+pub fn svhn(bytes: &[u8], count: usize) -> Result<Images, String> {
+    let arrays = mat::arrays(bytes)?;
+    let find = |name: &str| {
+        let found = arrays.iter().find(|array| array.name == name);
+        found.ok_or_else(|| format!("it has no array '{name}': SVHN's cropped digits (test_32x32.mat) have X and y"))
+    };
+    let (x, y) = (find("X")?, find("y")?);
+    if x.dims.len() != 4 || x.dims[..3] != [32, 32, 3] || y.values.len() != x.dims[3] {
+        return Err(format!("X has sides {:?} and y {:?}, not 32 x 32 x 3 x N and N", x.dims, y.dims));
+    }
+    let mut images = Images::default();
+    for (columns, &label) in x.values.chunks_exact(SIZE).zip(&y.values).take(count) {
+        if !(1..=10).contains(&label) {
+            return Err(format!("a label is {label}, but labels are 1 to 10"));
+        }
+        // Column by column to row by row.
+        let picture: Vec<u8> = (0..SIZE).map(|at| columns[at / 1024 * 1024 + at % 32 * 32 + at / 32 % 32]).collect();
+        images.push(label % 10, &picture);
+    }
+    Ok(images)
+}
+
+impl DataSet {
+    /// The set without the classes of these names or numbers, and the test pictures of those: in-distribution pictures
+    /// that a model has never learnt. Labels stay what they are, so that a model keeps its ten logits.
+    pub fn without(self, held_out: &str) -> Result<(Self, Images), DataError> {
+        let number = |text: &str| {
+            let named = self.classes.iter().position(|class| class.eq_ignore_ascii_case(text));
+            let numbered = || text.parse().ok().filter(|&class: &usize| class < self.classes.len());
+            named
+                .or_else(numbered)
+                .ok_or_else(|| DataError::NoSuchClass { name: text.to_owned(), classes: self.classes.join(", ") })
+        };
+        let out = held_out.split(',').map(|text| number(text.trim())).collect::<Result<Vec<_>, _>>()?;
+        let parted = |images: &Images| {
+            let mut parts = [Images::default(), Images::default()];
+            for (bytes, &label) in images.bytes.chunks_exact(SIZE).zip(&images.labels) {
+                parts[usize::from(out.contains(&usize::from(label)))].push(label, bytes);
+            }
+            parts
+        };
+        let ([train, _], [test, held]) = (parted(&self.train), parted(&self.test));
+        if train.count() == 0 || test.count() == 0 {
+            return Err(DataError::NothingLeft { name: self.name });
+        }
+        let names: Vec<&str> = out.iter().map(|&class| self.classes[class].as_str()).collect();
+        let name = format!("{} without {}", self.name, names.join(", "));
+        Ok((Self { name, classes: self.classes.clone(), train, test }, held))
+    }
+}
