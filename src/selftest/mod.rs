@@ -3,6 +3,7 @@
 //!
 //! What fails is kept in the user's cache folder ([`Verdict`]), and other commands then do without it.
 
+mod attacks;
 mod flat;
 mod gradients;
 mod planes;
@@ -55,7 +56,7 @@ pub struct Report {
 type Part = (&'static str, fn(&mut Trial<'_>) -> Result<()>);
 
 /// The kernels, in groups. What is simple comes first: what follows is computed with it.
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("elementwise kernels", flat::elementwise),
     ("activations", flat::activations),
     ("reductions", planes::reductions),
@@ -67,6 +68,7 @@ const PARTS: [Part; 12] = [
     ("batches", planes::batches),
     ("optimisers", flat::optimizers),
     ("random numbers and attack steps", flat::randomness),
+    ("what attacks are made of", attacks::pictures),
     ("the benchmark's kernels", flat::instruments),
 ];
 

@@ -124,6 +124,8 @@ pub(super) fn reductions(trial: &mut Trial<'_>) -> Result<()> {
         ("mean", Reduction::Mean),
         ("maximum", Reduction::Max),
         ("log-sum-exp", Reduction::LogSumExp),
+        ("sum of |x|", Reduction::SumAbs),
+        ("sum of squares", Reduction::SumSquares),
     ];
     let shapes = [Shape::from([1]), [257].into(), [131, 10].into(), [5, 65, 3].into(), [2, 7, 9, 13].into()];
     for shape in shapes {
