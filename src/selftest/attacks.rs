@@ -69,8 +69,7 @@ fn choices(trial: &mut Trial<'_>, [images, size]: [usize; 2]) -> Result<()> {
     let (margin, margins) = operand(gpu, 6, [images])?;
     let (distance, distances) = operand(gpu, 7, [images])?;
     let best = random(8, images);
-    let better: Vec<bool> =
-        (0..images).map(|n| margins[n] < 0.0 && margins[n] <= -0.125 && distances[n] < best[n]).collect();
+    let better: Vec<bool> = (0..images).map(|n| margins[n] <= -0.125 && distances[n] < best[n]).collect();
     let mut judged: Vec<f64> = better.iter().map(|&better| f64::from(u8::from(better))).collect();
     judged.extend((0..images).map(|n| f64::from(if better[n] { distances[n] } else { best[n] })));
     trial.check(Subject::one("select", "judge"), &case, &judged, Within::Exactly, &|gpu| {
