@@ -92,8 +92,7 @@ pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize;
 /// Broadcasting the first operand wins where a read costs little beside a product: on llvmpipe from Mesa 25 on, whose
 /// reads cost a quarter of those before. On Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured.
 pub fn matmul(gpu: &Gpu) -> Result<Variant> {
-    let subgroup = gpu.adapter().is_software() && mesa(&gpu.adapter().driver).is_some_and(|version| version >= 25);
-    let best = if subgroup { Variant::Subgroup } else { Variant::Blocked };
+    let best = if is_mesa_since_25(gpu) { Variant::Subgroup } else { Variant::Blocked };
     let chosen = gpu.choice(choices::whole(MATMUL)).and_then(|choice| Variant::named(gpu, choice.variant));
     let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
     let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
@@ -128,6 +127,11 @@ fn mesa(driver: &str) -> Option<u32> {
     driver.split("Mesa ").nth(1)?.split('.').next()?.parse().ok()
 }
 
+/// Whether it is llvmpipe from Mesa 25 on: reads cost it a quarter of what they cost before, and compiling four times.
+fn is_mesa_since_25(gpu: &Gpu) -> bool {
+    gpu.adapter().is_software() && mesa(&gpu.adapter().driver).is_some_and(|version| version >= 25)
+}
+
 /// An error if an operation has no variant left.
 pub fn all_choices(gpu: &Gpu) -> Result<()> {
     conv2d(gpu)?;
@@ -144,10 +148,23 @@ pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
     }
 }
 
-/// Products to one invocation's tile and tap row at the most, and sums (each is a store in the end): beyond that,
-/// software adapters compile for seconds.
-const MOST_PRODUCTS: usize = 800;
-const MOST_SUMS: usize = 256;
+/// What one invocation's tile may come to, forward and backward-data: rows, products with a tap row, and sums (each is
+/// a store in the end).
+struct Bounds {
+    rows: usize,
+    products: usize,
+    sums: usize,
+}
+
+/// Beyond this, software adapters compile for seconds; Mesa takes four times as long from 25 on, and gains nothing there.
+fn bounds(gpu: &Gpu) -> Bounds {
+    if is_mesa_since_25(gpu) {
+        Bounds { rows: 2, products: 400, sums: 160 }
+    } else {
+        Bounds { rows: 4, products: 800, sums: 256 }
+    }
+}
+
 /// What a chosen tile may come to with its rows.
 const MOST_CHOSEN_SUMS: usize = 512;
 /// Products of the weight gradient's tile.
@@ -165,9 +182,9 @@ fn shared(channels: usize, most: usize) -> usize {
 }
 
 /// Rows to one invocation, forward and backward-data: at stride 1 they share lines of x.
-fn rows(variant: ConvVariant, height: usize, stride: usize) -> usize {
+fn rows(variant: ConvVariant, height: usize, stride: usize, most: usize) -> usize {
     match variant {
-        ConvVariant::Subgroup if stride == 1 => even(height, 2, 4),
+        ConvVariant::Subgroup if stride == 1 => even(height, 2, most),
         _ => 1,
     }
 }
@@ -193,7 +210,8 @@ pub fn tile(
     stride: usize,
     chosen: Option<[usize; 2]>,
 ) -> [usize; 3] {
-    let rows = rows(variant, height, stride);
+    let most = bounds(gpu);
+    let rows = rows(variant, height, stride, most.rows);
     if let Some([channels, positions]) = chosen {
         return [rows.min(MOST_CHOSEN_SUMS / (channels * positions)).max(1), positions, channels];
     }
@@ -201,8 +219,8 @@ pub fn tile(
     let positions = positions(gpu, variant, width, channels * rows <= 16 || stride > 1);
     let block = match variant {
         ConvVariant::Subgroup => {
-            let most = (MOST_PRODUCTS / (taps * rows * positions)).min(MOST_SUMS / (rows * positions)).min(32);
-            shared(channels, most)
+            let fitting = (most.products / (taps * rows * positions)).min(most.sums / (rows * positions));
+            shared(channels, fitting.min(32))
         }
         ConvVariant::Direct => shared(channels, 8),
         ConvVariant::Naive => 1,
