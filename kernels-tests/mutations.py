@@ -61,6 +61,8 @@ def main():
     options = parser.parse_args()
     root = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True,
                           cwd=os.path.dirname(os.path.abspath(__file__))).stdout.strip()
+    if options.target and os.path.realpath(options.target).startswith(os.path.realpath(root) + os.sep):
+        sys.exit("error: --target lies in the checkout, where a broken program would be left for the next who runs it")
     missed = 0
     with tempfile.TemporaryDirectory() as scratch:
         copy = os.path.join(scratch, "copy")
