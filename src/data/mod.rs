@@ -4,9 +4,10 @@ pub mod cifar10;
 pub mod download;
 mod folder;
 mod foreign;
+mod held_out;
 mod mat;
 mod noise;
-mod outliers;
+mod outlier_noise;
 pub mod shapes;
 mod shapes_draw;
 pub mod verify;
@@ -19,7 +20,7 @@ pub use cifar10::write as write_cifar10;
 pub use folder::{decode_picture, picture as read_picture, read_flat as read_pictures};
 pub use foreign::{cifar100, outliers, svhn};
 pub use noise::{constant_colours, fake_data, uniform_noise};
-pub use outliers::{blobs, gaussian_noise, rademacher_noise};
+pub use outlier_noise::{blobs, gaussian_noise, rademacher_noise};
 
 /// Channels, height and width of every picture.
 pub const DIMS: [usize; 3] = [3, 32, 32];
