@@ -1,6 +1,9 @@
-//! The attacks beside FGSM: torchattacks' pictures, what must hold of each, flat memory, and what they do to a trained model.
+//! The attacks beside FGSM: torchattacks' pictures, what must hold of each, flat memory, and what they do to a trained
+//! model.
 
 mod common;
+#[path = "common/smooth.rs"]
+mod smooth;
 #[path = "common/trained.rs"]
 mod trained;
 
@@ -18,25 +21,11 @@ use shadegrad::gpu::{Gpu, GpuOptions, Tensor};
 use shadegrad::lab::evaluate::predictions;
 use shadegrad::models;
 use shadegrad::nn::Network;
-use shadegrad::random::{Purpose, Stream};
+use smooth::smooth;
 use trained::trained;
 
 const CLASSES: usize = 10;
 const EPS: f64 = 8.0 / 255.0;
-
-/// Picture `index` of `golden/attack_methods_golden.py`.
-fn smooth(index: u32) -> Vec<u8> {
-    let stream = Stream::new(7, Purpose::Test, 4000 + index);
-    let knot = |c: usize, y: usize, x: usize| (stream.word((25 * c + 5 * y + x) as u32) >> 24) as usize;
-    let mut picture = Vec::with_capacity(SIZE);
-    for c in 0..3 {
-        for (y, x) in (0..32).flat_map(|y| (0..32).map(move |x| (y, x))) {
-            let row = |x: usize| knot(c, y / 8, x) * (8 - y % 8) + knot(c, y / 8 + 1, x) * (y % 8);
-            picture.push(((row(x / 8) * (8 - x % 8) + row(x / 8 + 1) * (x % 8)) / 64) as u8);
-        }
-    }
-    picture
-}
 
 fn upload(gpu: &Gpu, bytes: &[u8]) -> Tensor {
     let pixels: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();

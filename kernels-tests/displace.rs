@@ -7,19 +7,11 @@ use common::{assert_close, gpu, operand, random};
 use shadegrad::gpu::Gpu;
 use shadegrad::ops::displace::{along, by, into_ball, momentum};
 use shadegrad::ops::reduce::{Reduction, each_image};
+use shadegrad::selftest::reference::displace as reference;
 
 /// Pixels in [0, 1], some of them 0 and 1.
 fn pixels(item: u32, count: usize) -> Vec<f32> {
     random(item, count).iter().map(|value| (0.7 * value + 0.5).clamp(0.0, 1.0)).collect()
-}
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&value| f64::from(value)).collect()
-}
-
-/// Each picture's sum of `term`s.
-fn sums(values: &[f32], size: usize, term: impl Fn(f64) -> f64) -> Vec<f64> {
-    values.chunks_exact(size).map(|one| one.iter().map(|&value| term(f64::from(value))).sum()).collect()
 }
 
 fn check(gpu: &Gpu, images: usize, size: usize) {
@@ -28,42 +20,26 @@ fn check(gpu: &Gpu, images: usize, size: usize) {
     let (x, centre, (g, slopes)) = (pixels(1, count), pixels(2, count), operand(gpu, 3, dims));
     let (x_tensor, centre_tensor) = (gpu.tensor(dims, &x).unwrap(), gpu.tensor(dims, &centre).unwrap());
     let squares = each_image(gpu, Reduction::SumSquares, &g).unwrap();
-    let norms: Vec<f64> = sums(&slopes, size, |g| g * g).iter().map(|squares| squares.sqrt()).collect();
 
     for step in [0.0, 0.5, -0.5] {
         let found = gpu.read(&along(gpu, &x_tensor, &centre_tensor, &g, &squares, step).unwrap()).unwrap();
-        let wanted: Vec<f64> = (0..count)
-            .map(|i| {
-                f64::from(x[i]) - f64::from(centre[i])
-                    + f64::from(step) * f64::from(slopes[i]) / (norms[i / size] + 1e-10)
-            })
-            .collect();
+        let wanted = reference::along(&x, &centre, &slopes, size, step);
         assert_close(&format!("along {images} x {size}"), &found, &wanted, 8);
     }
     for eps in [0.0, 0.25, 1e6] {
         let found = gpu.read(&into_ball(gpu, &centre_tensor, &g, &squares, eps).unwrap()).unwrap();
-        let share = |norm: f64| if norm > f64::from(eps) { f64::from(eps) / norm } else { 1.0 };
-        let wanted: Vec<f64> = (0..count)
-            .map(|i| (f64::from(centre[i]) + share(norms[i / size]) * f64::from(slopes[i])).clamp(0.0, 1.0))
-            .collect();
-        assert_close(&format!("ball of {eps}"), &found, &wanted, 8);
+        assert_close(&format!("ball of {eps}"), &found, &reference::into_ball(&centre, &slopes, size, eps), 8);
         assert!(eps > 0.0 || bits(&found) == bits(&centre), "a ball of 0 moves nothing");
     }
     let (lengths, each) = operand(gpu, 4, [images]);
     let found = gpu.read(&by(gpu, &x_tensor, &g, &lengths).unwrap()).unwrap();
-    let wanted: Vec<f64> = (0..count)
-        .map(|i| (f64::from(x[i]) + f64::from(each[i / size]) * f64::from(slopes[i])).clamp(0.0, 1.0))
-        .collect();
-    assert_close("by", &found, &wanted, 2);
+    assert_close("by", &found, &reference::by(&x, &slopes, &each, size), 2);
 
     let (m, before) = operand(gpu, 5, dims);
     let absolute = each_image(gpu, Reduction::SumAbs, &g).unwrap();
-    let means: Vec<f64> = sums(&slopes, size, f64::abs).iter().map(|sum| sum / size as f64).collect();
     for decay in [0.0, 0.5, 1.0] {
         let found = gpu.read(&momentum(gpu, &m, &g, &absolute, decay).unwrap()).unwrap();
-        let pairs = wide(&before).into_iter().zip(wide(&slopes)).enumerate();
-        let wanted: Vec<f64> = pairs.map(|(i, (m, g))| f64::from(decay) * m + g / means[i / size]).collect();
-        assert_close("momentum", &found, &wanted, 8);
+        assert_close("momentum", &found, &reference::momentum(&before, &slopes, size, decay), 8);
     }
 }
 

@@ -6,16 +6,11 @@ use common::cases::{extent, for_cases, refused};
 use common::{assert_close, check_gradients_at, gpu, operand};
 use shadegrad::ops::margin;
 use shadegrad::random::{Purpose, Stream};
+use shadegrad::selftest::reference::margin::{margins, slopes};
 
 fn labels(rows: usize, classes: usize) -> Vec<u32> {
     let mut stream = Stream::new(99, Purpose::Test, 51);
     (0..rows).map(|_| stream.below(classes as u32)).collect()
-}
-
-/// The first of the largest logits but the label's.
-fn rival(row: &[f32], label: usize) -> usize {
-    let others = (0..row.len()).filter(|&class| class != label);
-    others.reduce(|best, class| if row[class] > row[best] { class } else { best }).unwrap()
 }
 
 #[test]
@@ -31,14 +26,7 @@ fn each_row_has_its_margin_and_gradient() {
         let words = gpu.words(&marks).unwrap();
         let (upstream, weights) = operand(&gpu, 2, [rows]);
         for sign in [1.0f32, -1.0] {
-            let (mut wanted, mut slopes) = (Vec::new(), vec![0.0; rows * classes]);
-            for (n, row) in values.chunks_exact(classes).enumerate() {
-                let label = marks[n] as usize;
-                let other = rival(row, label);
-                wanted.push(f64::from(sign) * (f64::from(row[label]) - f64::from(row[other])));
-                slopes[n * classes + label] = f64::from(sign * weights[n]);
-                slopes[n * classes + other] = -f64::from(sign * weights[n]);
-            }
+            let (wanted, slopes) = (margins(&values, &marks, sign), slopes(&values, &marks, sign, &weights));
             let found = margin::forward(&gpu, &logits, &words, sign).unwrap();
             assert_close("margin", &gpu.read(&found).unwrap(), &wanted, 1);
             let place = gpu.empty([rows, classes]).unwrap();

@@ -9,7 +9,7 @@ use shadegrad::gpu::{Gpu, Tensor, Words};
 use shadegrad::models::architecture;
 use shadegrad::nn::{Bound, Mode, Network, Optimizer, OptimizerKind, Task};
 use shadegrad::ops::optimizer::Adam;
-use shadegrad::random::{Purpose, Stream};
+use shadegrad::selftest::pictures;
 
 const SEED: u64 = 7;
 
@@ -61,18 +61,6 @@ fn samples(count: usize) -> [(&'static str, Vec<usize>); 2] {
     [("sample", regular), ("spread", (0..count.min(64)).map(|k| k * 1_000_003 % count).collect())]
 }
 
-/// Noise pictures: byte j of picture i is the top byte of word j of a stream.
-fn batch(gpu: &Gpu, count: usize) -> (Tensor, Words) {
-    let pixels: Vec<f32> = (0..count as u32)
-        .flat_map(|image| {
-            let mut stream = Stream::new(SEED, Purpose::Test, image);
-            (0..3072).map(move |_| (stream.next_word() >> 24) as f32 / 255.0)
-        })
-        .collect();
-    let labels: Vec<u32> = (0..count as u32).map(|image| image % 10).collect();
-    (gpu.tensor([count, 3, 32, 32], &pixels).unwrap(), gpu.words(&labels).unwrap())
-}
-
 struct Step {
     tape: Tape,
     bound: Bound,
@@ -107,7 +95,7 @@ fn check(model: &str, bytes: &[u8], count: usize) {
         }
     }
 
-    let (x, labels) = batch(&gpu, count);
+    let (x, labels) = pictures(&gpu, count).unwrap();
     let step = forward(&gpu, &network, &x, &labels);
     let output = gpu.read(&step.tape.value(step.output).unwrap()).unwrap();
     golden.check("output", &output, 1e-4);

@@ -6,6 +6,8 @@ mod common;
 mod folder;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/smooth.rs"]
+mod smooth;
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +16,7 @@ use common::gpu;
 use folder::TempFolder;
 use program::{refused, succeed};
 use serde_json::Value;
-use shadegrad::data::{self, Images, SIZE};
+use shadegrad::data::{self, Images};
 use shadegrad::lab::fitted::{fitted, head, place};
 use shadegrad::lab::score::{Scorer, Wanted};
 use shadegrad::models;
@@ -24,6 +26,7 @@ use shadegrad::ood::fit::{Fit, FitError, Settings};
 use shadegrad::ood::metrics;
 use shadegrad::ood::scores::Score;
 use shadegrad::random::{Purpose, Stream, unit};
+use smooth::smooth;
 
 const CLASSES: usize = 5;
 const D: usize = 24;
@@ -138,20 +141,6 @@ fn a_dead_feature_has_no_say_and_an_empty_class_no_mean() {
 fn lenet() -> Network {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/lenet.safetensors");
     models::from_file(&gpu(), &path, None).unwrap()
-}
-
-/// The pictures of `golden/attack_methods_golden.py`.
-fn smooth(index: u32) -> Vec<u8> {
-    let stream = Stream::new(7, Purpose::Test, 4000 + index);
-    let knot = |c: usize, y: usize, x: usize| (stream.word((25 * c + 5 * y + x) as u32) >> 24) as usize;
-    let mut picture = Vec::with_capacity(SIZE);
-    for c in 0..3 {
-        for (y, x) in (0..32).flat_map(|y| (0..32).map(move |x| (y, x))) {
-            let row = |x: usize| knot(c, y / 8, x) * (8 - y % 8) + knot(c, y / 8 + 1, x) * (y % 8);
-            picture.push(((row(x / 8) * (8 - x % 8) + row(x / 8 + 1) * (x % 8)) / 64) as u8);
-        }
-    }
-    picture
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod common;
 use common::cases::{Place, bits, extent, for_cases, refused};
 use common::{gpu, operand, random};
 use shadegrad::ops::select::{judge, replace};
+use shadegrad::selftest::reference::select::{judged, replaced};
 
 #[test]
 fn chosen_pictures_are_replaced_and_others_keep_their_bits() {
@@ -14,10 +15,10 @@ fn chosen_pictures_are_replaced_and_others_keep_their_bits() {
         let before = random(2, images * size);
         let place = Place::new(&gpu, [images, size]);
         gpu.write(&place.tensor, &before).unwrap();
-        let chosen: Vec<f32> = random(3, images).iter().map(|value| if *value > 0.0 { 1.0 } else { 0.0 }).collect();
-        replace(&gpu, &gpu.tensor([images], &chosen).unwrap(), &from, &place.tensor).unwrap();
-        let wanted: Vec<f32> =
-            (0..images * size).map(|i| if chosen[i / size] > 0.0 { source[i] } else { before[i] }).collect();
+        let chosen: Vec<bool> = random(3, images).iter().map(|value| *value > 0.0).collect();
+        let marks: Vec<f32> = chosen.iter().map(|&chosen| f32::from(u8::from(chosen))).collect();
+        replace(&gpu, &gpu.tensor([images], &marks).unwrap(), &from, &place.tensor).unwrap();
+        let wanted = replaced(&chosen, &source, &before);
         assert_eq!(bits(&place.read(&gpu)), bits(&wanted));
     });
 }
@@ -33,8 +34,7 @@ fn the_nearest_that_is_taken_for_another_is_kept() {
             let best = gpu.tensor([count], &bests).unwrap();
             let chosen = gpu.read(&judge(&gpu, &margin, &distance, &best, confidence).unwrap()).unwrap();
             let after = gpu.read(&best).unwrap();
-            for i in 0..count {
-                let better = margins[i] < 0.0 && margins[i] <= -confidence && distances[i] < bests[i];
+            for (i, better) in judged(&margins, &distances, &bests, confidence).into_iter().enumerate() {
                 assert_eq!(chosen[i], f32::from(u8::from(better)), "{i}");
                 assert_eq!(after[i], if better { distances[i] } else { bests[i] }, "{i}");
             }

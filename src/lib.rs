@@ -3,7 +3,8 @@
 //! Hand-written WGSL kernels under [`ops`] feed a small autograd tape ([`autograd`]); on it stand layers
 //! and optimisers ([`nn`]), models ([`models`]), data ([`data`]), attacks ([`attack`]), out-of-distribution scores
 //! ([`ood`]) and the experiments ([`lab`]). [`gpu`] is the only floor that knows wgpu. A module uses only those below
-//! it: `cli` over `lab` and [`selftest`] over `attack`, `ood`, `models` and `data` over `nn` over `autograd` over `ops` over `gpu`.
+//! it: `cli` over `lab` and [`selftest`] over `attack`, `ood`, `models` and `data` over `nn` over `autograd` over `ops` over
+//! `gpu`.
 
 pub mod attack;
 pub mod autograd;

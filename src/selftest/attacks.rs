@@ -1,7 +1,10 @@
 //! What attacks are made of besides a gradient: steps and balls with a length of each picture's own, margins between
 //! logits, and the choice between two pictures.
 
-use super::reference::random;
+use super::reference::displace as reference;
+use super::reference::margin::{margins as margins_of, slopes};
+use super::reference::select::{judged, replaced};
+use super::reference::{random, wide};
 use super::trial::{Subject, Trial, Within, operand};
 use crate::gpu::{Result, Tensor};
 use crate::ops::reduce::{Reduction, each_image};
@@ -9,11 +12,6 @@ use crate::ops::{displace, margin, select};
 
 /// Pictures of so many values: whole vectors, and not.
 const SIZES: [[usize; 2]; 3] = [[3, 64], [5, 7], [2, 3072]];
-
-/// Each picture's sum.
-fn sums(values: &[f32], size: usize, term: impl Fn(f64) -> f64) -> Vec<f64> {
-    values.chunks_exact(size).map(|one| one.iter().map(|&value| term(f64::from(value))).sum()).collect()
-}
 
 fn pixels(item: u32, count: usize) -> Vec<f32> {
     random(item, count).iter().map(|value| (0.7 * value + 0.5).clamp(0.0, 1.0)).collect()
@@ -39,17 +37,11 @@ fn directions(trial: &mut Trial<'_>, [images, size]: [usize; 2]) -> Result<()> {
     let (m, before) = operand(gpu, 4, dims)?;
     let (lengths, each) = operand(gpu, 5, [images])?;
     let (squares, absolute) = (each_image(gpu, Reduction::SumSquares, &g)?, each_image(gpu, Reduction::SumAbs, &g)?);
-    let norms: Vec<f64> = sums(&slopes, size, |g| g * g).iter().map(|squares| squares.sqrt()).collect();
-    let means: Vec<f64> = sums(&slopes, size, f64::abs).iter().map(|sum| sum / size as f64).collect();
     let (eps, decay) = (0.25f32, 0.5f32);
-    let all = |value: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
-        slopes.iter().enumerate().map(|(at, &g)| value(at, f64::from(g))).collect()
-    };
-    let along = all(&|at, g| f64::from(x[at]) - f64::from(centre[at]) + f64::from(eps) * g / norms[at / size]);
-    let share = |norm: f64| if norm > f64::from(eps) { f64::from(eps) / norm } else { 1.0 };
-    let ball = all(&|at, g| (f64::from(centre[at]) + share(norms[at / size]) * g).clamp(0.0, 1.0));
-    let by = all(&|at, g| (f64::from(x[at]) + f64::from(each[at / size]) * g).clamp(0.0, 1.0));
-    let momentum = all(&|at, g| f64::from(decay) * f64::from(before[at]) + g / means[at / size]);
+    let along = reference::along(&x, &centre, &slopes, size, eps);
+    let ball = reference::into_ball(&centre, &slopes, size, eps);
+    let by = reference::by(&x, &slopes, &each, size);
+    let momentum = reference::momentum(&before, &slopes, size, decay);
     type Run<'a> = &'a dyn Fn() -> Result<Tensor>;
     let passes: [(&'static str, &[f64], Run<'_>); 4] = [
         ("along", &along, &|| displace::along(gpu, &x_tensor, &centre_tensor, &g, &squares, eps)),
@@ -69,10 +61,10 @@ fn choices(trial: &mut Trial<'_>, [images, size]: [usize; 2]) -> Result<()> {
     let (margin, margins) = operand(gpu, 6, [images])?;
     let (distance, distances) = operand(gpu, 7, [images])?;
     let best = random(8, images);
-    let better: Vec<bool> = (0..images).map(|n| margins[n] <= -0.125 && distances[n] < best[n]).collect();
-    let mut judged: Vec<f64> = better.iter().map(|&better| f64::from(u8::from(better))).collect();
-    judged.extend((0..images).map(|n| f64::from(if better[n] { distances[n] } else { best[n] })));
-    trial.check(Subject::one("select", "judge"), &case, &judged, Within::Exactly, &|gpu| {
+    let better = judged(&margins, &distances, &best, 0.125);
+    let mut wanted: Vec<f64> = better.iter().map(|&better| f64::from(u8::from(better))).collect();
+    wanted.extend((0..images).map(|n| f64::from(if better[n] { distances[n] } else { best[n] })));
+    trial.check(Subject::one("select", "judge"), &case, &wanted, Within::Exactly, &|gpu| {
         let nearest = gpu.tensor([images], &best)?;
         let mut found = gpu.read(&select::judge(gpu, &margin, &distance, &nearest, 0.125)?)?;
         found.extend(gpu.read(&nearest)?);
@@ -80,12 +72,12 @@ fn choices(trial: &mut Trial<'_>, [images, size]: [usize; 2]) -> Result<()> {
     })?;
     let (from, source) = operand(gpu, 9, [images, size])?;
     let before = random(10, images * size);
-    let chosen: Vec<f32> = (0..images).map(|n| f32::from(u8::from(n % 2 == 0))).collect();
-    let kept: Vec<f64> =
-        (0..images * size).map(|at| f64::from(if at / size % 2 == 0 { source[at] } else { before[at] })).collect();
+    let chosen: Vec<bool> = (0..images).map(|n| n % 2 == 0).collect();
+    let marks: Vec<f32> = chosen.iter().map(|&chosen| f32::from(u8::from(chosen))).collect();
+    let kept = wide(&replaced(&chosen, &source, &before));
     trial.check(Subject::one("select", "replace"), &case, &kept, Within::Exactly, &|gpu| {
         let into = gpu.tensor([images, size], &before)?;
-        select::replace(gpu, &gpu.tensor([images], &chosen)?, &from, &into)?;
+        select::replace(gpu, &gpu.tensor([images], &marks)?, &from, &into)?;
         gpu.read(&into)
     })
 }
@@ -97,16 +89,8 @@ fn margins(trial: &mut Trial<'_>, rows: usize, classes: usize) -> Result<()> {
     let (upstream, weights) = operand(gpu, 12, [rows])?;
     let labels: Vec<u32> = (0..rows).map(|row| (row * 7 % classes) as u32).collect();
     let words = gpu.words(&labels)?;
-    let (mut wanted, mut slopes) = (Vec::new(), vec![0.0; rows * classes]);
-    for (n, row) in values.chunks_exact(classes).enumerate() {
-        let label = labels[n] as usize;
-        // The first of the largest others.
-        let start = usize::from(label == 0);
-        let other = (start..classes).fold(start, |best, c| if c != label && row[c] > row[best] { c } else { best });
-        wanted.push(f64::from(row[other]) - f64::from(row[label]));
-        slopes[n * classes + label] = -f64::from(weights[n]);
-        slopes[n * classes + other] = f64::from(weights[n]);
-    }
+    let wanted = margins_of(&values, &labels, -1.0);
+    let slopes = slopes(&values, &labels, -1.0, &weights);
     trial.check(Subject::one("margin", "forward"), &case, &wanted, Within::Terms(1), &|gpu| {
         gpu.read(&margin::forward(gpu, &logits, &words, -1.0)?)
     })?;

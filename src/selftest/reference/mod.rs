@@ -5,8 +5,10 @@ pub mod activation;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod displace;
 pub mod dropout;
 pub mod gather;
+pub mod margin;
 pub mod matmul;
 pub mod mse;
 pub mod normalize;
@@ -14,6 +16,7 @@ pub mod optimizer;
 pub mod perturb;
 pub mod pool;
 pub mod reduce;
+pub mod select;
 
 use crate::random::{Purpose, Stream};
 
