@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 
 use super::choices;
 use super::tiles::{self, ConvVariant};
-use super::{conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
+use super::{conv2d_gemm as gemm, conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
 static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
@@ -72,8 +72,8 @@ struct DirectParams {
 
 /// How the direct kernel walks: forward, or backward-data by phases.
 struct Walk {
-    /// The direct kernel and the one that shares weights in a subgroup.
-    kernels: [&'static Kernel; 2],
+    /// The direct kernel, the one that shares weights in a subgroup, and the one with tiles in workgroup memory.
+    kernels: [&'static Kernel; 3],
     padding: usize,
     /// The kernel's extent, and how much of it one phase meets.
     kernel: usize,
@@ -93,7 +93,7 @@ impl Walk {
         let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, stride, width);
         Ok(Self {
             choice: tiles::conv2d_at(gpu, place)?,
-            kernels: [&DIRECT, &SUBGROUP],
+            kernels: [&DIRECT, &SUBGROUP, &gemm::FORWARD],
             padding,
             kernel,
             taps: kernel,
@@ -145,26 +145,37 @@ fn columns_of_phases(
     let (variant, chosen) = walk.choice;
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
     let (taps, width) = (walk.taps, walk.met(first));
-    let [rows, row_block, channel_block] =
-        tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
-    let lanes = tiles::lanes(gpu, variant);
-    let consts: [Const; 15] = [
+    let mut consts: Vec<Const> = vec![
         ("KERNEL", walk.kernel as u32),
         ("KH", taps as u32),
         ("KW", width as u32),
         ("S", walk.input_stride as u32),
         ("SO", walk.output_stride as u32),
         ("FLIP", u32::from(walk.flip)),
-        ("MB", channel_block as u32),
-        ("RB", rows as u32),
-        ("SHARED", rows as u32 - 1),
-        ("XB", row_block as u32),
-        ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
-        ("LANES", lanes),
-        ("WEIGHTS", ((channel_block * width) as u32).div_ceil(lanes)),
         ("BIAS", u32::from(bias.is_some())),
         ("RELU", u32::from(relu)),
     ];
+    let phases = walk.output_stride * columns;
+    let grid = if variant == ConvVariant::Gemm {
+        let (tile, grid) = gemm::tile(chosen, out_c, batch * grid_h * grid_w, phases);
+        consts.extend(tile);
+        grid
+    } else {
+        let [rows, row_block, channel_block] =
+            tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
+        let lanes = tiles::lanes(gpu, variant);
+        consts.extend([
+            ("MB", channel_block as u32),
+            ("RB", rows as u32),
+            ("SHARED", rows as u32 - 1),
+            ("XB", row_block as u32),
+            ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
+            ("LANES", lanes),
+            ("WEIGHTS", ((channel_block * width) as u32).div_ceil(lanes)),
+        ]);
+        Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
+            .layers(phases * out_c.div_ceil(channel_block))
+    };
     let params = DirectParams {
         batch: batch as u32,
         input: [in_c as u32, in_h as u32, in_w as u32],
@@ -179,8 +190,6 @@ fn columns_of_phases(
     let bytes = 4 * (x.count() + weights.count() + out.count() * columns / walk.output_stride);
     gpu.next_work(2 * outputs * in_c * walk.kernel * width, bytes);
     let bias = bias.unwrap_or(weights);
-    let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
-        .layers(walk.output_stride * columns * out_c.div_ceil(channel_block));
     gpu.launch(
         walk.kernels[variant as usize],
         &consts,
@@ -279,7 +288,7 @@ fn spread(
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
     let walk = Walk {
-        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP],
+        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP, &gemm::BACKWARD_DATA],
         padding: window.padding,
         kernel,
         taps,
@@ -314,6 +323,9 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let (variant, tile) = tiles::conv2d_at(gpu, place)?;
     if variant == ConvVariant::Naive {
         return naive::backward_weights(gpu, x, dy, window, dw);
+    }
+    if variant == ConvVariant::Gemm {
+        return gemm::backward_weights(gpu, x, dy, tile, window, dw);
     }
     let lanes = tiles::lanes(gpu, variant);
     let row_block = tile.map_or_else(|| tiles::positions(gpu, variant, out_w, out_c <= 4), |[_, positions]| positions);

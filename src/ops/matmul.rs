@@ -2,6 +2,7 @@
 
 use bytemuck::NoUninit;
 
+use super::block::Block;
 use super::tiles::{self, MATMUL};
 use super::{dims2, kernel, lanes, launch_flat};
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
@@ -11,6 +12,7 @@ static NN: Kernel = kernel!("matmul_nn", "matmul_nn", "matmul_nn", "rrrw");
 static NT: Kernel = kernel!("matmul_nt", "matmul_nt", "matmul_nt", "rrrw");
 static TILED: Kernel = kernel!("matmul_tiled", "matmul_tiled", "matmul_tiled", "rrrw");
 static REGISTERS: Kernel = kernel!("matmul_blocked", "matmul_blocked", "matmul_blocked", "rrrw");
+static SHARED: Kernel = kernel!("matmul_shared", "matmul_shared", "matmul_shared", "rrrw");
 static SUBGROUP: Kernel = kernel!("matmul_subgroup", "matmul_subgroup", "matmul_subgroup", "rrrw");
 static SPLIT_K: Kernel = kernel!("matmul_split_k", "matmul_split_k", "split_k", "rrw");
 static SPLIT_K_FINISH: Kernel = kernel!("matmul_split_k_finish", "matmul_split_k", "finish", "rrw");
@@ -57,6 +59,8 @@ pub enum Variant {
     Tiled,
     /// Register blocks of single values; any shape.
     Registers,
+    /// Tiles in workgroup memory, of each a block in registers; any shape.
+    Shared,
     /// Lanes of a subgroup share the first operand; the second one not transposed, n a multiple of four.
     Subgroup,
     /// The inner dimension shared out among workgroups; the second operand not transposed, n a multiple of four.
@@ -65,7 +69,8 @@ pub enum Variant {
 
 impl Variant {
     /// Every variant, each rung of the ladder above the one before it.
-    pub const ALL: [Self; 6] = [Self::Naive, Self::Tiled, Self::Registers, Self::Blocked, Self::Subgroup, Self::SplitK];
+    pub const ALL: [Self; 7] =
+        [Self::Naive, Self::Tiled, Self::Registers, Self::Blocked, Self::Shared, Self::Subgroup, Self::SplitK];
 
     /// The name in results.
     pub const fn name(self) -> &'static str {
@@ -74,6 +79,7 @@ impl Variant {
             Self::Tiled => "tiled",
             Self::Registers => "registers",
             Self::Blocked => "vec4",
+            Self::Shared => "shared",
             Self::Subgroup => "subgroup",
             Self::SplitK => "split-k",
         }
@@ -86,6 +92,7 @@ impl Variant {
             Self::Tiled => "matmul_tiled",
             Self::Registers => "matmul_blocked",
             Self::Blocked => "matmul_nn",
+            Self::Shared => "matmul_shared",
             Self::Subgroup => "matmul_subgroup",
             Self::SplitK => "matmul_split_k",
         }
@@ -104,7 +111,7 @@ impl Variant {
     /// Whether the shape lets it: some read the second operand, of [k, n] or its transpose, in vectors of four.
     pub fn fits(self, n: usize, k: usize, transposed: bool) -> bool {
         match self {
-            Self::Naive | Self::Tiled | Self::Registers => true,
+            Self::Naive | Self::Tiled | Self::Registers | Self::Shared => true,
             Self::Blocked => (if transposed { k } else { n }).is_multiple_of(4),
             Self::Subgroup | Self::SplitK => !transposed && n.is_multiple_of(4),
         }
@@ -235,6 +242,14 @@ pub fn matmul_with(
             let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&NN, &consts, &params, &spans, grid)
+        }
+        Variant::Shared => {
+            let extents = [m as usize, n as usize];
+            let block = Block::new(None, extents);
+            let flips = [("FLIP_A", u32::from(a.transposed)), ("FLIP_B", u32::from(b.transposed))];
+            let consts = [&block.consts()[..], &flips, &flags].concat();
+            let [across, down] = block.groups(extents).map(|groups| groups as u32);
+            gpu.launch(&SHARED, &consts, &strided, &spans, Grid([across, down, 1]))
         }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);

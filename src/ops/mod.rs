@@ -6,9 +6,11 @@
 
 pub mod activation;
 pub mod batch_norm;
+mod block;
 pub mod ceiling;
 pub mod choices;
 pub mod conv2d;
+mod conv2d_gemm;
 mod conv2d_naive;
 pub mod cross_entropy;
 pub mod displace;

@@ -4,17 +4,24 @@
 //! | --- | --- | --- |
 //! | software, with subgroups | `subgroup` | many channels x up to 4 rows x 3 to 8 positions: weights are broadcast, rows share x |
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
-//! | GPU | `direct` | 8 channels x 2 to 4 positions: registers are dear |
+//! | GPU, from 32 channels on both sides | `gemm` | a block of a workgroup's tile: 4 x 4, or 8 x 8 where that leaves work for all |
+//! | GPU, fewer channels | `direct` | 8 channels x 2 to 4 positions: registers are dear |
 //!
 //! | adapter | matrix product, where the shape lets it |
 //! | --- | --- |
 //! | software, with subgroups, Mesa from 25 on | `subgroup` |
-//! | all others | `vec4` |
+//! | software, other | `vec4` |
+//! | GPU, products of at least 64 tiles | `shared` |
+//! | GPU, smaller ones | `vec4` |
+//!
+//! What stands here of GPUs was never measured on one: it is what others found on theirs (direct kernels win below 32
+//! channels). `bench --tune` measures it on yours.
 //!
 //! A table of an earlier run or of a tuner goes before this one ([`super::choices`]). The measurements behind it are in
 //! `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each is tested on every adapter that can
 //! run it.
 
+use super::block::Block;
 use super::choices;
 use super::matmul::Variant;
 use crate::gpu::{Gpu, GpuError, Place, Result};
@@ -26,19 +33,22 @@ pub enum ConvVariant {
     Direct,
     /// `conv2d_subgroup.wgsl` and `conv2d_weights_subgroup.wgsl`: lanes share what all of them need.
     Subgroup,
+    /// `conv2d_gemm.wgsl` and `conv2d_weights_gemm.wgsl`: a product of matrices, tiles in workgroup memory.
+    Gemm,
     /// `conv2d_naive.wgsl`: one output an invocation; never chosen, only forced.
     Naive,
 }
 
 impl ConvVariant {
     /// Every variant.
-    pub const ALL: [Self; 3] = [Self::Direct, Self::Subgroup, Self::Naive];
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive];
 
     /// The name in results and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Subgroup => "subgroup",
+            Self::Gemm => "gemm",
             Self::Naive => "naive",
         }
     }
@@ -58,7 +68,8 @@ impl ConvVariant {
 pub const CONV2D: &str = "conv2d";
 pub const MATMUL: &str = "matmul";
 
-/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst.
+/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst. Where that
+/// is `gemm`, problems of few channels are `direct`'s all the same ([`conv2d_at`]).
 pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
     if let Some(forced) = gpu.forced_variant(CONV2D) {
         return ConvVariant::ALL
@@ -68,9 +79,9 @@ pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
     }
     let chosen = gpu.choice(choices::whole(CONV2D)).and_then(|choice| ConvVariant::named(gpu, choice.variant));
     let order = if gpu.adapter().is_software() {
-        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Naive]
+        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Gemm, ConvVariant::Naive]
     } else {
-        [ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
+        [ConvVariant::Gemm, ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
     };
     let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
     best.ok_or(GpuError::NoVariant { operation: CONV2D })
@@ -84,17 +95,32 @@ pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize;
     {
         return Ok((variant, choice.tile));
     }
-    Ok((conv2d(gpu)?, None))
+    let own = conv2d(gpu)?;
+    let few = place.1[..2].iter().any(|&channels| channels < LEAST_CHANNELS);
+    let steps_aside = own == ConvVariant::Gemm && few && gpu.forced_variant(CONV2D).is_none();
+    Ok((if steps_aside && ConvVariant::Direct.runs_on(gpu) { ConvVariant::Direct } else { own }, None))
 }
+
+/// Channels on each side from which a GPU computes a convolution as a product of matrices: a tile of fewer lies for the
+/// most part past the edge.
+const LEAST_CHANNELS: usize = 32;
+
+/// Tiles in workgroup memory from which a GPU has work for all of its cores.
+const LEAST_TILES: usize = 64;
 
 /// The variant for products, where the shape lets it: see [`matmul_at`].
 ///
 /// Broadcasting the first operand wins where a read costs little beside a product: on llvmpipe from Mesa 25 on, whose
-/// reads cost a quarter of those before. On Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured.
+/// reads cost a quarter of those before. On Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured; tiles in
+/// workgroup memory are what is known to pay there.
 pub fn matmul(gpu: &Gpu) -> Result<Variant> {
-    let best = if is_mesa_since_25(gpu) { Variant::Subgroup } else { Variant::Blocked };
+    let best = match gpu.adapter().is_software() {
+        true if is_mesa_since_25(gpu) => Variant::Subgroup,
+        true => Variant::Blocked,
+        false => Variant::Shared,
+    };
     let chosen = gpu.choice(choices::whole(MATMUL)).and_then(|choice| Variant::named(gpu, choice.variant));
-    let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
+    let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
     let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
 }
@@ -103,14 +129,20 @@ pub fn matmul(gpu: &Gpu) -> Result<Variant> {
 pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) -> Result<Variant> {
     let place = choices::product(m, n, k, flip_a, flip_b);
     let tuned = gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
-    let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
-    let wishes = tuned.into_iter().chain([matmul(gpu)?]).chain(order);
+    let whole = matmul(gpu)?;
+    let tiles: usize = Block::new(None, [m, n]).groups([m, n]).iter().product();
+    let own = Some(whole).filter(|&one| one != Variant::Shared || tiles >= LEAST_TILES);
+    let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
+    let wishes = tuned.into_iter().chain(own).chain(order);
     let best = wishes.into_iter().find(|variant| variant.runs_on(gpu) && variant.fits(n, k, flip_b));
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
 }
 
 /// Channels and positions to one invocation of a convolution's problem where none were chosen, for square planes.
 pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, stride, width]): Place) -> [usize; 2] {
+    if variant == ConvVariant::Gemm {
+        return [4, 4];
+    }
     if pass == "backward-weights" {
         let positions = positions(gpu, variant, width, to <= 4);
         return [weight_tile(gpu, variant, to, from * kernel, kernel, positions)[0], positions];
@@ -196,6 +228,7 @@ pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> u
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
+        (ConvVariant::Gemm, _) => 4,
         (ConvVariant::Naive, _) => 1,
     }
 }
@@ -223,6 +256,7 @@ pub fn tile(
             shared(channels, fitting.min(32))
         }
         ConvVariant::Direct => shared(channels, 8),
+        ConvVariant::Gemm => 4,
         ConvVariant::Naive => 1,
     };
     [rows, positions, block]
@@ -244,7 +278,7 @@ pub fn weight_tile(
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
-        (ConvVariant::Naive, _) => (1, 1),
+        (ConvVariant::Gemm | ConvVariant::Naive, _) => (1, 1),
     };
     // As many rows as leave work for every lane.
     [channels, rows.div_ceil(lanes(gpu, variant) as usize).min(most)]

@@ -38,6 +38,8 @@ fn file(variant: ConvVariant, weights: bool) -> &'static str {
         (ConvVariant::Direct, false) => "conv2d",
         (ConvVariant::Direct, true) => "conv2d_weights",
         (ConvVariant::Subgroup, false) => "conv2d_subgroup",
+        (ConvVariant::Gemm, false) => "conv2d_gemm",
+        (ConvVariant::Gemm, true) => "conv2d_weights_gemm",
         (ConvVariant::Subgroup, true) => "conv2d_weights_subgroup",
     }
 }
@@ -108,10 +110,14 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
 
 /// Every variant of the convolution that the adapter can run.
 pub(super) fn convolutions_by_variant(trial: &mut Trial<'_>) -> Result<()> {
-    let own = tiles::conv2d(trial.gpu)?;
+    // A table that begins with products of matrices leaves layers of few channels to the direct kernel.
+    let own = match tiles::conv2d(trial.gpu)? {
+        ConvVariant::Gemm => [ConvVariant::Gemm, ConvVariant::Direct],
+        one => [one, ConvVariant::Naive],
+    };
     for variant in ConvVariant::ALL.into_iter().filter(|variant| variant.runs_on(trial.gpu)) {
         let mut cases = edges().to_vec();
-        if variant == own || variant == ConvVariant::Naive {
+        if own.contains(&variant) || variant == ConvVariant::Naive {
             cases.extend(layers());
         }
         trial.gpu.force_variant(CONV2D, Some(variant.name()));

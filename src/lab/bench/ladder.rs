@@ -152,7 +152,7 @@ fn conv2d(
     let mut missing = Vec::new();
     for (pass, name) in PASSES.into_iter().enumerate() {
         let mut first = None;
-        for variant in [ConvVariant::Naive, ConvVariant::Direct, ConvVariant::Subgroup] {
+        for variant in [ConvVariant::Naive, ConvVariant::Direct, ConvVariant::Gemm, ConvVariant::Subgroup] {
             let file = file(variant, pass);
             if !variant.runs_on(gpu) {
                 missing.push(file);
@@ -182,6 +182,8 @@ fn file(variant: ConvVariant, pass: usize) -> &'static str {
         (ConvVariant::Naive, _) => "conv2d_naive",
         (ConvVariant::Direct, 2) => "conv2d_weights",
         (ConvVariant::Direct, _) => "conv2d",
+        (ConvVariant::Gemm, 2) => "conv2d_weights_gemm",
+        (ConvVariant::Gemm, _) => "conv2d_gemm",
         (ConvVariant::Subgroup, 2) => "conv2d_weights_subgroup",
         (ConvVariant::Subgroup, _) => "conv2d_subgroup",
     }

@@ -111,10 +111,11 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
                 matmul_with(gpu, variant, a, b, Epilogue::default(), &out)
             };
             let own = tiles::matmul_at(gpu, [m, n, k], flip)?;
-            // The slow rungs of the ladder are there to be read.
-            let fast = [own, Variant::Blocked, Variant::Subgroup, Variant::SplitK, Variant::Registers];
+            // The slow rungs of the ladder are there to be read; so is workgroup memory on software adapters.
+            let fast = [own, Variant::Blocked, Variant::Shared, Variant::Subgroup, Variant::SplitK, Variant::Registers];
+            let pays = |one: &Variant| *one != Variant::Shared || !gpu.adapter().is_software();
             let mut candidates = Vec::new();
-            for variant in fast.into_iter().filter(|variant| variant.runs_on(gpu) && variant.fits(n, k, flip[1])) {
+            for variant in fast.into_iter().filter(|one| pays(one) && one.runs_on(gpu) && one.fits(n, k, flip[1])) {
                 let choice = Choice { variant: variant.name(), tile: None };
                 if !candidates.contains(&choice) {
                     candidates.push(choice);
@@ -129,11 +130,18 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
 
 /// The table's own choice, the other variants, and a few tiles around its own.
 fn convolutions(gpu: &Gpu, problem: Problem) -> Result<Vec<Choice>, LabError> {
-    let own = tiles::conv2d(gpu)?;
+    let (own, _) = tiles::conv2d_at(gpu, problem)?;
     let mut found = vec![Choice { variant: own.name(), tile: None }];
-    let others =
-        ConvVariant::ALL.into_iter().filter(|&one| one != own && one != ConvVariant::Naive && one.runs_on(gpu));
+    let software = gpu.adapter().is_software();
+    let pays = |one: ConvVariant| one != ConvVariant::Naive && (one != ConvVariant::Gemm || !software);
+    let others = ConvVariant::ALL.into_iter().filter(|&one| one != own && pays(one) && one.runs_on(gpu));
     found.extend(others.map(|one| Choice { variant: one.name(), tile: None }));
+    if own == ConvVariant::Gemm {
+        // All that there are.
+        let tiles = [[4, 4], [4, 8], [8, 4], [8, 8]];
+        found.extend(tiles.map(|tile| Choice { variant: own.name(), tile: Some(tile) }));
+        return Ok(found);
+    }
     let [channels, positions] = tiles::default_tile(gpu, own, problem);
     let tiles =
         [[channels.div_ceil(2), positions], [channels, positions.div_ceil(2)], [channels.div_ceil(2), 2 * positions]];
