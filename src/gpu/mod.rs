@@ -11,6 +11,7 @@ mod context;
 mod error;
 mod kernel;
 mod pool;
+mod precision;
 mod profile;
 mod rehearsal;
 mod stream;
@@ -22,6 +23,7 @@ pub use context::{Broken, Choice, Gpu, GpuOptions, Place};
 pub use error::GpuError;
 pub use kernel::{Const, Grid, Kernel};
 pub use pool::MemoryStats;
+pub use precision::{Cooperative, Precision};
 pub use profile::{Sample, Work};
 pub use tensor::{Shape, Span, Tensor, Words};
 

@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 
 use super::choices;
 use super::tiles::{self, ConvVariant};
-use super::{conv2d_gemm as gemm, conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
+use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, coop, dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
 static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
@@ -122,10 +122,12 @@ fn direct(
     if walk.choice.0 == ConvVariant::Naive {
         return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
     }
+    let is_coop = walk.choice.0 == ConvVariant::Coop;
+    let peaks = if is_coop { Some(coop::peaks(gpu, [weights, x])?) } else { None };
     let mut first = 0;
     while first < walk.output_stride {
         let columns = (first..walk.output_stride).take_while(|&px| walk.met(px) == walk.met(first)).count();
-        columns_of_phases(gpu, walk, [first, columns], (x, weights, bias), relu, out)?;
+        columns_of_phases(gpu, walk, [first, columns], (x, weights, bias, peaks.as_ref()), relu, out)?;
         first += columns;
     }
     Ok(())
@@ -136,7 +138,7 @@ fn columns_of_phases(
     gpu: &Gpu,
     walk: &Walk,
     [first, columns]: [usize; 2],
-    (x, weights, bias): (&Tensor, &Tensor, Option<&Tensor>),
+    (x, weights, bias, peaks): (&Tensor, &Tensor, Option<&Tensor>, Option<&Tensor>),
     relu: bool,
     out: &Tensor,
 ) -> Result<()> {
@@ -156,10 +158,15 @@ fn columns_of_phases(
         ("RELU", u32::from(relu)),
     ];
     let phases = walk.output_stride * columns;
-    let grid = if variant == ConvVariant::Gemm {
-        let (tile, grid) = gemm::tile(chosen, out_c, batch * grid_h * grid_w, phases);
+    let extents = [out_c, batch * grid_h * grid_w];
+    let (launched, grid) = if variant == ConvVariant::Coop {
+        let (launched, tile, grid) = conv2d_coop::tile(gpu, walk.flip, extents, phases)?;
         consts.extend(tile);
-        grid
+        (launched, grid)
+    } else if variant == ConvVariant::Gemm {
+        let (tile, grid) = gemm::tile(chosen, extents, phases);
+        consts.extend(tile);
+        (walk.kernels[variant as usize], grid)
     } else {
         let [rows, row_block, channel_block] =
             tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
@@ -173,8 +180,9 @@ fn columns_of_phases(
             ("LANES", lanes),
             ("WEIGHTS", ((channel_block * width) as u32).div_ceil(lanes)),
         ]);
-        Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
-            .layers(phases * out_c.div_ceil(channel_block))
+        let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
+            .layers(phases * out_c.div_ceil(channel_block));
+        (walk.kernels[variant as usize], grid)
     };
     let params = DirectParams {
         batch: batch as u32,
@@ -190,13 +198,10 @@ fn columns_of_phases(
     let bytes = 4 * (x.count() + weights.count() + out.count() * columns / walk.output_stride);
     gpu.next_work(2 * outputs * in_c * walk.kernel * width, bytes);
     let bias = bias.unwrap_or(weights);
-    gpu.launch(
-        walk.kernels[variant as usize],
-        &consts,
-        &params,
-        &[x.span(), weights.span(), bias.span(), out.span()],
-        grid,
-    )
+    let mut spans = vec![x.span(), weights.span(), bias.span()];
+    spans.extend(peaks.map(Tensor::span));
+    spans.push(out.span());
+    gpu.launch(launched, &consts, &params, &spans, grid)
 }
 
 /// Checks a weight of [out, in, k, k] against the channels that it meets; returns k.
@@ -326,6 +331,9 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     }
     if variant == ConvVariant::Gemm {
         return gemm::backward_weights(gpu, x, dy, tile, window, dw);
+    }
+    if variant == ConvVariant::Coop {
+        return conv2d_coop::backward_weights(gpu, x, dy, window, dw);
     }
     let lanes = tiles::lanes(gpu, variant);
     let row_block = tile.map_or_else(|| tiles::positions(gpu, variant, out_w, out_c <= 4), |[_, positions]| positions);

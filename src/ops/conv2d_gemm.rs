@@ -14,10 +14,10 @@ pub(super) static BACKWARD_DATA: Kernel = kernel!("conv2d_backward_data", "conv2
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights_gemm", "conv2d_weights", "rrw");
 
 /// Tile and grid of forward or backward-data: a product of `m` output channels, for each of `phases`, and `n` positions.
-pub(super) fn tile(chosen: Option<[usize; 2]>, m: usize, n: usize, phases: usize) -> (Vec<Const>, Grid) {
+pub(super) fn tile(chosen: Option<[usize; 2]>, [m, n]: [usize; 2], phases: usize) -> ([Const; 7], Grid) {
     let block = Block::new(chosen, [m, n]);
     let [_, rows] = block.groups([m, n]);
-    (block.consts().to_vec(), Grid::linear(n, block.width()).layers(phases * rows))
+    (block.consts(), Grid::linear(n, block.width()).layers(phases * rows))
 }
 
 #[repr(C)]

@@ -3,6 +3,7 @@
 use bytemuck::NoUninit;
 
 use super::block::Block;
+use super::coop::{self, coop_kernels};
 use super::tiles::{self, MATMUL};
 use super::{dims2, kernel, lanes, launch_flat};
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
@@ -13,6 +14,7 @@ static NT: Kernel = kernel!("matmul_nt", "matmul_nt", "matmul_nt", "rrrw");
 static TILED: Kernel = kernel!("matmul_tiled", "matmul_tiled", "matmul_tiled", "rrrw");
 static REGISTERS: Kernel = kernel!("matmul_blocked", "matmul_blocked", "matmul_blocked", "rrrw");
 static SHARED: Kernel = kernel!("matmul_shared", "matmul_shared", "matmul_shared", "rrrw");
+static COOP: [Kernel; 2] = coop_kernels!("matmul_coop", "matmul_coop", "matmul_coop", "rrrrw");
 static SUBGROUP: Kernel = kernel!("matmul_subgroup", "matmul_subgroup", "matmul_subgroup", "rrrw");
 static SPLIT_K: Kernel = kernel!("matmul_split_k", "matmul_split_k", "split_k", "rrw");
 static SPLIT_K_FINISH: Kernel = kernel!("matmul_split_k_finish", "matmul_split_k", "finish", "rrw");
@@ -65,12 +67,22 @@ pub enum Variant {
     Subgroup,
     /// The inner dimension shared out among workgroups; the second operand not transposed, n a multiple of four.
     SplitK,
+    /// Cooperative matrices, f16 in and f32 out; any shape, on devices opened for them.
+    Coop,
 }
 
 impl Variant {
     /// Every variant, each rung of the ladder above the one before it.
-    pub const ALL: [Self; 7] =
-        [Self::Naive, Self::Tiled, Self::Registers, Self::Blocked, Self::Shared, Self::Subgroup, Self::SplitK];
+    pub const ALL: [Self; 8] = [
+        Self::Naive,
+        Self::Tiled,
+        Self::Registers,
+        Self::Blocked,
+        Self::Shared,
+        Self::Subgroup,
+        Self::SplitK,
+        Self::Coop,
+    ];
 
     /// The name in results.
     pub const fn name(self) -> &'static str {
@@ -82,6 +94,7 @@ impl Variant {
             Self::Shared => "shared",
             Self::Subgroup => "subgroup",
             Self::SplitK => "split-k",
+            Self::Coop => "coop",
         }
     }
 
@@ -95,12 +108,18 @@ impl Variant {
             Self::Shared => "matmul_shared",
             Self::Subgroup => "matmul_subgroup",
             Self::SplitK => "matmul_split_k",
+            Self::Coop => "matmul_coop",
         }
     }
 
     /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(MATMUL, self.name())
+        let able = match self {
+            Self::Subgroup => gpu.subgroup_size().is_some(),
+            Self::Coop => gpu.cooperative().is_some(),
+            _ => true,
+        };
+        able && !gpu.is_refused(MATMUL, self.name())
     }
 
     /// The variant of this name, if the adapter can run it.
@@ -111,7 +130,7 @@ impl Variant {
     /// Whether the shape lets it: some read the second operand, of [k, n] or its transpose, in vectors of four.
     pub fn fits(self, n: usize, k: usize, transposed: bool) -> bool {
         match self {
-            Self::Naive | Self::Tiled | Self::Registers | Self::Shared => true,
+            Self::Naive | Self::Tiled | Self::Registers | Self::Shared | Self::Coop => true,
             Self::Blocked => (if transposed { k } else { n }).is_multiple_of(4),
             Self::Subgroup | Self::SplitK => !transposed && n.is_multiple_of(4),
         }
@@ -207,12 +226,14 @@ pub fn matmul_with(
     // Without a bias something must be bound all the same; the kernel does not read it.
     let bias = epilogue.bias.unwrap_or(b.tensor);
     let spans = [a.tensor.span(), b.tensor.span(), bias.span(), out.span()];
-    gpu.next_work(2 * m * n * k, 4 * (m * k + k * n + m * n));
     variant.check(gpu, n, k, b)?;
+    let peaks = if variant == Variant::Coop { Some(coop::peaks(gpu, [a.tensor, b.tensor])?) } else { None };
+    gpu.next_work(2 * m * n * k, 4 * (m * k + k * n + m * n));
     let flags = [("BIAS", u32::from(epilogue.bias.is_some())), ("RELU", u32::from(epilogue.relu))];
     let (m, n, k) = (m as u32, n as u32, k as u32);
     let strided = NaiveParams { m, n, k, a: a.strides(), b: b.strides() };
     let params = BlockedParams { m, n, k, a: a.strides() };
+    let flips = [("FLIP_A", u32::from(a.transposed)), ("FLIP_B", u32::from(b.transposed))];
     let lanes = lanes(gpu);
     let software = gpu.adapter().is_software();
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
@@ -246,7 +267,6 @@ pub fn matmul_with(
         Variant::Shared => {
             let extents = [m as usize, n as usize];
             let block = Block::new(None, extents);
-            let flips = [("FLIP_A", u32::from(a.transposed)), ("FLIP_B", u32::from(b.transposed))];
             let consts = [&block.consts()[..], &flips, &flags].concat();
             let [across, down] = block.groups(extents).map(|groups| groups as u32);
             gpu.launch(&SHARED, &consts, &strided, &spans, Grid([across, down, 1]))
@@ -258,6 +278,16 @@ pub fn matmul_with(
             let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), steps, flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&SUBGROUP, &consts, &params, &spans, grid)
+        }
+        Variant::Coop => {
+            let tile = coop::Tile::on(gpu, MATMUL)?;
+            let consts = [&tile.consts()[..], &flips, &flags].concat();
+            let [across, down] = [n, m].map(|extent| extent.div_ceil(tile.side() as u32));
+            let mut spans = spans.to_vec();
+            if let Some(peaks) = &peaks {
+                spans.insert(3, peaks.span());
+            }
+            gpu.launch(tile.of(&COOP), &consts, &strided, &spans, Grid([across, down, 1]))
         }
         Variant::SplitK => {
             let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));

@@ -14,6 +14,9 @@
 //! | GPU, products of at least 64 tiles | `shared` |
 //! | GPU, smaller ones | `vec4` |
 //!
+//! With `--precision f16`, `coop` goes before all of these: convolutions from 16 channels on both sides, products from 16
+//! on each of their three extents.
+//!
 //! What stands here of GPUs was never measured on one: it is what others found on theirs (direct kernels win below 32
 //! channels). `bench --tune` measures it on yours.
 //!
@@ -24,7 +27,7 @@
 use super::block::Block;
 use super::choices;
 use super::matmul::Variant;
-use crate::gpu::{Gpu, GpuError, Place, Result};
+use crate::gpu::{Gpu, GpuError, Place, Precision, Result};
 
 /// How a convolution's passes are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +40,13 @@ pub enum ConvVariant {
     Gemm,
     /// `conv2d_naive.wgsl`: one output an invocation; never chosen, only forced.
     Naive,
+    /// `conv2d_coop.wgsl` and `conv2d_weights_coop.wgsl`: the same product by cooperative matrices, from f16.
+    Coop,
 }
 
 impl ConvVariant {
     /// Every variant.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive];
+    pub const ALL: [Self; 5] = [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive, Self::Coop];
 
     /// The name in results and on the command line.
     pub const fn name(self) -> &'static str {
@@ -50,6 +55,7 @@ impl ConvVariant {
             Self::Subgroup => "subgroup",
             Self::Gemm => "gemm",
             Self::Naive => "naive",
+            Self::Coop => "coop",
         }
     }
 
@@ -60,7 +66,21 @@ impl ConvVariant {
 
     /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(CONV2D, self.name())
+        let able = match self {
+            Self::Subgroup => gpu.subgroup_size().is_some(),
+            Self::Coop => gpu.cooperative().is_some(),
+            _ => true,
+        };
+        able && !gpu.is_refused(CONV2D, self.name())
+    }
+
+    /// Channels on each side from which the table takes it: a tile of fewer lies for the most part past the edge.
+    const fn least_channels(self) -> usize {
+        match self {
+            Self::Gemm => 32,
+            Self::Coop => 16,
+            _ => 0,
+        }
     }
 }
 
@@ -68,8 +88,19 @@ impl ConvVariant {
 pub const CONV2D: &str = "conv2d";
 pub const MATMUL: &str = "matmul";
 
-/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst. Where that
-/// is `gemm`, problems of few channels are `direct`'s all the same ([`conv2d_at`]).
+/// The variants that suit this adapter, from the best to the worst.
+fn ranked(gpu: &Gpu) -> impl Iterator<Item = ConvVariant> {
+    let f16 = (gpu.precision() == Precision::F16).then_some(ConvVariant::Coop);
+    let f32 = if gpu.adapter().is_software() {
+        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Gemm, ConvVariant::Naive]
+    } else {
+        [ConvVariant::Gemm, ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
+    };
+    f16.into_iter().chain(f32)
+}
+
+/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst. Problems of
+/// few channels are another's all the same where it is one that needs many ([`conv2d_at`]).
 pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
     if let Some(forced) = gpu.forced_variant(CONV2D) {
         return ConvVariant::ALL
@@ -77,33 +108,34 @@ pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
             .find(|variant| variant.name() == forced && variant.runs_on(gpu))
             .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")));
     }
+    best(gpu, usize::MAX)
+}
+
+/// The best variant for a problem that has at least so many channels on each side.
+fn best(gpu: &Gpu, channels: usize) -> Result<ConvVariant> {
     let chosen = gpu.choice(choices::whole(CONV2D)).and_then(|choice| ConvVariant::named(gpu, choice.variant));
-    let order = if gpu.adapter().is_software() {
-        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Gemm, ConvVariant::Naive]
-    } else {
-        [ConvVariant::Gemm, ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
-    };
-    let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
-    best.ok_or(GpuError::NoVariant { operation: CONV2D })
+    let mut wishes = chosen.into_iter().chain(ranked(gpu));
+    let found = wishes.find(|variant| variant.runs_on(gpu) && channels >= variant.least_channels());
+    found.ok_or(GpuError::NoVariant { operation: CONV2D })
 }
 
 /// The variant for one problem, and its tile (channels, positions) where that was chosen beforehand.
 pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize; 2]>)> {
-    if gpu.forced_variant(CONV2D).is_none()
-        && let Some(choice) = gpu.choice(place)
+    if gpu.forced_variant(CONV2D).is_some() {
+        return Ok((conv2d(gpu)?, None));
+    }
+    if let Some(choice) = gpu.choice(place)
         && let Some(variant) = ConvVariant::named(gpu, choice.variant)
     {
         return Ok((variant, choice.tile));
     }
-    let own = conv2d(gpu)?;
-    let few = place.1[..2].iter().any(|&channels| channels < LEAST_CHANNELS);
-    let steps_aside = own == ConvVariant::Gemm && few && gpu.forced_variant(CONV2D).is_none();
-    Ok((if steps_aside && ConvVariant::Direct.runs_on(gpu) { ConvVariant::Direct } else { own }, None))
+    let (_, [from, to, ..]) = place;
+    // Where the table has none left but one that needs many channels, it takes that.
+    Ok((best(gpu, from.min(to)).or_else(|_| conv2d(gpu))?, None))
 }
 
-/// Channels on each side from which a GPU computes a convolution as a product of matrices: a tile of fewer lies for the
-/// most part past the edge.
-const LEAST_CHANNELS: usize = 32;
+/// Extents of a product from which cooperative matrices are chosen: a tile of less lies for the most part past the edge.
+const LEAST_EXTENT: usize = 16;
 
 /// Tiles in workgroup memory from which a GPU has work for all of its cores.
 const LEAST_TILES: usize = 64;
@@ -114,24 +146,35 @@ const LEAST_TILES: usize = 64;
 /// reads cost a quarter of those before. On Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured; tiles in
 /// workgroup memory are what is known to pay there.
 pub fn matmul(gpu: &Gpu) -> Result<Variant> {
-    let best = match gpu.adapter().is_software() {
+    let best = best_for_f32(gpu);
+    let f16 = (gpu.precision() == Precision::F16).then_some(Variant::Coop);
+    let chosen = gpu.choice(choices::whole(MATMUL)).and_then(|choice| Variant::named(gpu, choice.variant));
+    let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
+    let best = chosen.into_iter().chain(f16).chain(order).find(|variant| variant.runs_on(gpu));
+    best.ok_or(GpuError::NoVariant { operation: MATMUL })
+}
+
+fn best_for_f32(gpu: &Gpu) -> Variant {
+    match gpu.adapter().is_software() {
         true if is_mesa_since_25(gpu) => Variant::Subgroup,
         true => Variant::Blocked,
         false => Variant::Shared,
-    };
-    let chosen = gpu.choice(choices::whole(MATMUL)).and_then(|choice| Variant::named(gpu, choice.variant));
-    let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
-    let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
-    best.ok_or(GpuError::NoVariant { operation: MATMUL })
+    }
 }
 
 /// The variant for a product of [m, k] and [k, n], either transposed: the chosen one if it can, or the next that can.
 pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) -> Result<Variant> {
     let place = choices::product(m, n, k, flip_a, flip_b);
     let tuned = gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
-    let whole = matmul(gpu)?;
     let tiles: usize = Block::new(None, [m, n]).groups([m, n]).iter().product();
-    let own = Some(whole).filter(|&one| one != Variant::Shared || tiles >= LEAST_TILES);
+    let pays = |variant: &Variant| match variant {
+        Variant::Shared => tiles >= LEAST_TILES,
+        Variant::Coop => m.min(n).min(k) >= LEAST_EXTENT,
+        _ => true,
+    };
+    let whole = matmul(gpu)?;
+    let f32 = (whole == Variant::Coop).then(|| best_for_f32(gpu));
+    let own = [whole].into_iter().chain(f32).filter(pays);
     let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
     let wishes = tuned.into_iter().chain(own).chain(order);
     let best = wishes.into_iter().find(|variant| variant.runs_on(gpu) && variant.fits(n, k, flip_b));
@@ -140,7 +183,7 @@ pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) 
 
 /// Channels and positions to one invocation of a convolution's problem where none were chosen, for square planes.
 pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, stride, width]): Place) -> [usize; 2] {
-    if variant == ConvVariant::Gemm {
+    if matches!(variant, ConvVariant::Gemm | ConvVariant::Coop) {
         return [4, 4];
     }
     if pass == "backward-weights" {
@@ -228,7 +271,7 @@ pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> u
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
-        (ConvVariant::Gemm, _) => 4,
+        (ConvVariant::Gemm | ConvVariant::Coop, _) => 4,
         (ConvVariant::Naive, _) => 1,
     }
 }
@@ -256,7 +299,7 @@ pub fn tile(
             shared(channels, fitting.min(32))
         }
         ConvVariant::Direct => shared(channels, 8),
-        ConvVariant::Gemm => 4,
+        ConvVariant::Gemm | ConvVariant::Coop => 4,
         ConvVariant::Naive => 1,
     };
     [rows, positions, block]
@@ -278,7 +321,7 @@ pub fn weight_tile(
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
-        (ConvVariant::Gemm | ConvVariant::Naive, _) => (1, 1),
+        (ConvVariant::Gemm | ConvVariant::Coop | ConvVariant::Naive, _) => (1, 1),
     };
     // As many rows as leave work for every lane.
     [channels, rows.div_ceil(lanes(gpu, variant) as usize).min(most)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::{AdapterSummary, Choice, Gpu, Place as Problem};
+use crate::gpu::{AdapterSummary, Choice, Gpu, Place as Problem, Precision};
 use crate::kept;
 use crate::models;
 use crate::nn::Layer;
@@ -15,7 +15,12 @@ use super::convolutions::{PASSES, places};
 use super::{LabError, Options, random};
 
 /// Under this name it is kept ([`kept::place`]).
-pub const TUNED: &str = "tuned";
+pub const fn kept_as(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "tuned",
+        Precision::F16 => "tuned-f16",
+    }
+}
 
 /// What is kept in the user's cache folder, and what `--kernels` takes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +52,10 @@ pub struct TuneReport {
     pub tuned: Tuned,
     pub rows: Vec<TunedRow>,
 }
+
+/// What is tried on products beside the table's own.
+const FAST: [Variant; 6] =
+    [Variant::Blocked, Variant::Shared, Variant::Subgroup, Variant::SplitK, Variant::Registers, Variant::Coop];
 
 /// A choice must be so much faster than the table's own: what differs by less is noise, and not worth other bits.
 const WORTH: f64 = 0.9;
@@ -112,10 +121,11 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
             };
             let own = tiles::matmul_at(gpu, [m, n, k], flip)?;
             // The slow rungs of the ladder are there to be read; so is workgroup memory on software adapters.
-            let fast = [own, Variant::Blocked, Variant::Shared, Variant::Subgroup, Variant::SplitK, Variant::Registers];
             let pays = |one: &Variant| *one != Variant::Shared || !gpu.adapter().is_software();
             let mut candidates = Vec::new();
-            for variant in fast.into_iter().filter(|one| pays(one) && one.runs_on(gpu) && one.fits(n, k, flip[1])) {
+            for variant in
+                [own].into_iter().chain(FAST).filter(|one| pays(one) && one.runs_on(gpu) && one.fits(n, k, flip[1]))
+            {
                 let choice = Choice { variant: variant.name(), tile: None };
                 if !candidates.contains(&choice) {
                     candidates.push(choice);
@@ -140,6 +150,10 @@ fn convolutions(gpu: &Gpu, problem: Problem) -> Result<Vec<Choice>, LabError> {
         // All that there are.
         let tiles = [[4, 4], [4, 8], [8, 4], [8, 8]];
         found.extend(tiles.map(|tile| Choice { variant: own.name(), tile: Some(tile) }));
+        return Ok(found);
+    }
+    if own == ConvVariant::Coop {
+        // Its tile is the adapter's.
         return Ok(found);
     }
     let [channels, positions] = tiles::default_tile(gpu, own, problem);
