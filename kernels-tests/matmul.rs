@@ -56,7 +56,7 @@ fn tile_edges_match_f64() {
     for (m, n, k) in [(7, 8, 8), (8, 16, 15), (9, 64, 16), (16, 68, 17), (17, 252, 33), (2, 516, 65)] {
         check(Product::new(m, n, k, n % 8 == 0, false));
     }
-    // matmul_nt: LANES COLUMNS with up to 8 columns a lane (2 elsewhere); rows 8.
+    // matmul_nt, matmul_nt_subgroup: LANES COLUMNS with up to 8 columns a lane (2 elsewhere); rows 8.
     for (m, n) in [(1, 1), (7, 8), (8, 9), (9, 63), (16, 64), (17, 65), (2, 129), (8, 519)] {
         check(Product::new(m, n, 12, m % 2 == 0, true));
     }
@@ -89,13 +89,15 @@ fn the_shape_chooses_the_kernel() {
         let ((a, _), (b, _)) = (operand(&gpu, 0, case.a_dims()), operand(&gpu, 1, case.b_dims()));
         matmul(&gpu, side(&a, case.flip_a), side(&b, case.flip_b)).unwrap();
         let grew = |name: &&str| gpu.dispatch_counts().get(name) != before.get(name);
-        ["matmul", "matmul_nn", "matmul_nt", "matmul_subgroup"].into_iter().filter(grew).collect::<Vec<_>>()
+        let names = ["matmul", "matmul_nn", "matmul_nt", "matmul_nt_subgroup", "matmul_subgroup"];
+        names.into_iter().filter(grew).collect::<Vec<_>>()
     };
     // Which of the two is the faster one depends on the driver.
-    let best = tiles::matmul(&gpu).unwrap();
-    assert!([Variant::Blocked, Variant::Subgroup].contains(&best));
+    let [best, transposed] = [false, true].map(|flip| tiles::matmul(&gpu, flip).unwrap());
+    assert!([best, transposed].iter().all(|one| [Variant::Blocked, Variant::Subgroup].contains(one)));
     assert_eq!(launches(Product::new(3, 8, 5, false, false)), [best.file()]);
-    assert_eq!(launches(Product::new(3, 5, 8, true, true)), ["matmul_nt"]);
+    let file = if transposed == Variant::Blocked { "matmul_nt" } else { "matmul_nt_subgroup" };
+    assert_eq!(launches(Product::new(3, 5, 8, true, true)), [file]);
     assert_eq!(launches(Product::new(3, 5, 8, false, false)), ["matmul"]);
     assert_eq!(launches(Product::new(3, 8, 5, false, true)), ["matmul"]);
 }

@@ -7,9 +7,9 @@
 //
 // B is row-major and n a multiple of 4; A is read through strides, so it may be transposed.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: ROWS x (COLUMNS vec4) of C.
-// ROWS, COLUMNS, LANES, STEPS: tile; BIAS, RELU: 0 or 1. Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
+// ROWS, COLUMNS, LANES, STEPS: tile; REST = (ROWS - 1) COLUMNS; BIAS, RELU: 0 or 1. Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
 
-struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32 }
+struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -47,14 +47,25 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
             }
         }
     }
-    for (var r = 0u; r < ROWS; r++) { // unroll
+    // Rows take turns at one row of stores, as channels do in conv2d_subgroup.wgsl. p.rows is ROWS.
+    var constant: array<vec4<f32>, COLUMNS>;
+    if BIAS == 1u {
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            if row0 + r < p.m && column0 + j * LANES < width {
-                var value = sum[r * COLUMNS + j];
-                if BIAS == 1u { value += bias[column[j]]; }
+            constant[j] = bias[column[j]];
+        }
+    }
+    let rows = min(p.m - row0, p.rows);
+    for (var row = row0; row < row0 + rows; row++) {
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            if column0 + j * LANES < width {
+                var value = sum[j];
+                if BIAS == 1u { value += constant[j]; }
                 if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
-                c[(row0 + r) * width + column[j]] = value;
+                c[row * width + column[j]] = value;
             }
+        }
+        for (var i = 0u; i < REST; i++) { // unroll
+            sum[i] = sum[i + COLUMNS];
         }
     }
 }

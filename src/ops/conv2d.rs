@@ -68,6 +68,7 @@ struct DirectParams {
     padding: u32,
     first_px: u32,
     phases_x: u32,
+    channels: u32,
 }
 
 /// How the direct kernel walks: forward, or backward-data by phases.
@@ -148,7 +149,7 @@ fn columns_of_phases(
     let [rows, row_block, channel_block] =
         tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
     let lanes = tiles::lanes(gpu, variant);
-    let consts: [Const; 15] = [
+    let consts: [Const; 16] = [
         ("KERNEL", walk.kernel as u32),
         ("KH", taps as u32),
         ("KW", width as u32),
@@ -158,6 +159,7 @@ fn columns_of_phases(
         ("MB", channel_block as u32),
         ("RB", rows as u32),
         ("SHARED", rows as u32 - 1),
+        ("REST", ((channel_block - 1) * rows * row_block) as u32),
         ("XB", row_block as u32),
         ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
         ("LANES", lanes),
@@ -173,6 +175,7 @@ fn columns_of_phases(
         padding: walk.padding as u32,
         first_px: first as u32,
         phases_x: columns as u32,
+        channels: channel_block as u32,
     };
     // All rows of phases together meet every row of the kernel once.
     let outputs = batch * out_c * grid_h * grid_w * columns;
@@ -299,6 +302,7 @@ struct WeightsParams {
     output: [u32; 3],
     padding: u32,
     images: u32,
+    turns: u32,
 }
 
 /// The gradient with respect to the weights, written to `dw` [Cout, Cin, k, k].
@@ -325,13 +329,14 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let wanted: usize = if gpu.adapter().is_software() { 16 } else { 1024 };
     let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
     let splits = batch.div_ceil(images);
-    let consts: [Const; 10] = [
+    let consts: [Const; 11] = [
         ("KH", kernel as u32),
         ("KW", kernel as u32),
         ("S", window.stride as u32),
         ("MB", channel_block as u32),
         ("CB", rows as u32),
         ("TAPS", (rows * channel_block * kernel) as u32),
+        ("REST", ((rows * channel_block - 1) * kernel) as u32),
         ("XB", row_block as u32),
         ("SPAN", ((row_block - 1) * window.stride + kernel) as u32),
         ("LANES", lanes),
@@ -344,6 +349,7 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         output: [out_c as u32, out_h as u32, out_w as u32],
         padding: window.padding as u32,
         images: images as u32,
+        turns: (rows * channel_block) as u32,
     };
     gpu.next_work(2 * dy.count() * in_c * kernel * kernel, 4 * (x.count() + dy.count() + dw.count()));
     let grid = Grid([row_groups as u32, splits as u32, out_c.div_ceil(channel_block) as u32]);

@@ -12,6 +12,7 @@ static NT: Kernel = kernel!("matmul_nt", "matmul_nt", "matmul_nt", "rrrw");
 static TILED: Kernel = kernel!("matmul_tiled", "matmul_tiled", "matmul_tiled", "rrrw");
 static REGISTERS: Kernel = kernel!("matmul_blocked", "matmul_blocked", "matmul_blocked", "rrrw");
 static SUBGROUP: Kernel = kernel!("matmul_subgroup", "matmul_subgroup", "matmul_subgroup", "rrrw");
+static NT_SUBGROUP: Kernel = kernel!("matmul_nt_subgroup", "matmul_nt_subgroup", "matmul_nt_subgroup", "rrrw");
 static SPLIT_K: Kernel = kernel!("matmul_split_k", "matmul_split_k", "split_k", "rrw");
 static SPLIT_K_FINISH: Kernel = kernel!("matmul_split_k_finish", "matmul_split_k", "finish", "rrw");
 
@@ -57,7 +58,7 @@ pub enum Variant {
     Tiled,
     /// Register blocks of single values; any shape.
     Registers,
-    /// Lanes of a subgroup share the first operand; the second one not transposed, n a multiple of four.
+    /// As the blocked ones, with the first operand shared by the lanes of a subgroup.
     Subgroup,
     /// The inner dimension shared out among workgroups; the second operand not transposed, n a multiple of four.
     SplitK,
@@ -105,8 +106,8 @@ impl Variant {
     pub fn fits(self, n: usize, k: usize, transposed: bool) -> bool {
         match self {
             Self::Naive | Self::Tiled | Self::Registers => true,
-            Self::Blocked => (if transposed { k } else { n }).is_multiple_of(4),
-            Self::Subgroup | Self::SplitK => !transposed && n.is_multiple_of(4),
+            Self::Blocked | Self::Subgroup => (if transposed { k } else { n }).is_multiple_of(4),
+            Self::SplitK => !transposed && n.is_multiple_of(4),
         }
     }
 
@@ -117,8 +118,9 @@ impl Variant {
                 return Ok(());
             }
             format!("this adapter cannot run the {} kernel, or computes wrong numbers with it", self.name())
-        } else if self == Self::Blocked {
-            format!("the blocked kernel needs a multiple of 4, not {}", if b.transposed { k } else { n })
+        } else if self != Self::SplitK {
+            let (name, found) = (self.name(), if b.transposed { k } else { n });
+            format!("the {name} kernel needs a multiple of 4, not {found}")
         } else {
             format!("the {} kernel needs rows of a multiple of 4 in the second operand, not {n}", self.name())
         };
@@ -152,6 +154,7 @@ struct BlockedParams {
     n: u32,
     k: u32,
     a: [u32; 2],
+    rows: u32,
 }
 
 #[repr(C)]
@@ -205,7 +208,7 @@ pub fn matmul_with(
     let flags = [("BIAS", u32::from(epilogue.bias.is_some())), ("RELU", u32::from(epilogue.relu))];
     let (m, n, k) = (m as u32, n as u32, k as u32);
     let strided = NaiveParams { m, n, k, a: a.strides(), b: b.strides() };
-    let params = BlockedParams { m, n, k, a: a.strides() };
+    let params = |rows| BlockedParams { m, n, k, a: a.strides(), rows };
     let lanes = lanes(gpu);
     let software = gpu.adapter().is_software();
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
@@ -226,23 +229,33 @@ pub fn matmul_with(
         }
         Variant::Blocked if b.transposed => {
             let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
-            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let rest = ("REST", (rows - 1) * columns);
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), rest, flags[0], flags[1]];
             let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-            gpu.launch(&NT, &consts, &params, &spans, grid)
+            gpu.launch(&NT, &consts, &params(rows), &spans, grid)
         }
         Variant::Blocked => {
             let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));
-            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let rest = ("REST", (rows - 1) * columns);
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), rest, flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-            gpu.launch(&NN, &consts, &params, &spans, grid)
+            gpu.launch(&NN, &consts, &params(rows), &spans, grid)
+        }
+        Variant::Subgroup if b.transposed => {
+            let lanes = gpu.subgroup_size().unwrap_or(lanes);
+            let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
+            let (held, rest) = (("HELD", (4 * rows).div_ceil(lanes)), ("REST", (rows - 1) * columns));
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), held, rest, flags[0], flags[1]];
+            let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            gpu.launch(&NT_SUBGROUP, &consts, &params(rows), &spans, grid)
         }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
             let (rows, columns) = (lanes.min(8), (n / 4).div_ceil(lanes).min(2));
-            let steps = ("STEPS", lanes / rows);
-            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), steps, flags[0], flags[1]];
+            let (steps, rest) = (("STEPS", lanes / rows), ("REST", (rows - 1) * columns));
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), steps, rest, flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-            gpu.launch(&SUBGROUP, &consts, &params, &spans, grid)
+            gpu.launch(&SUBGROUP, &consts, &params(rows), &spans, grid)
         }
         Variant::SplitK => {
             let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));

@@ -6,10 +6,11 @@
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
 //! | GPU | `direct` | 8 channels x 2 to 4 positions: registers are dear |
 //!
-//! | adapter | matrix product, where the shape lets it |
-//! | --- | --- |
-//! | software, with subgroups, Mesa from 25 on | `subgroup` |
-//! | all others | `vec4` |
+//! | adapter | matrix product, where the shape lets it | the second operand transposed |
+//! | --- | --- | --- |
+//! | software, with subgroups, Mesa from 25 on | `subgroup` | `subgroup` |
+//! | software, with subgroups, Mesa before 25 | `vec4` | `subgroup` |
+//! | all others | `vec4` | `vec4` |
 //!
 //! A table of an earlier run or of a tuner goes before this one ([`super::choices`]). The measurements behind it are in
 //! `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each is tested on every adapter that can
@@ -87,13 +88,16 @@ pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize;
     Ok((conv2d(gpu)?, None))
 }
 
-/// The variant for products, where the shape lets it: see [`matmul_at`].
+/// The variant for products, the second operand transposed or not, where the shape lets it: see [`matmul_at`].
 ///
-/// Broadcasting the first operand wins where a read costs little beside a product: on llvmpipe from Mesa 25 on, whose
-/// reads cost a quarter of those before. On Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured.
-pub fn matmul(gpu: &Gpu) -> Result<Variant> {
-    let best = if is_mesa_since_25(gpu) { Variant::Subgroup } else { Variant::Blocked };
-    let chosen = gpu.choice(choices::whole(MATMUL)).and_then(|choice| Variant::named(gpu, choice.variant));
+/// Broadcasting the first operand wins where much of it is read for each value of the second one: with the second
+/// transposed, four times as much. Otherwise it wins where a read costs little beside a product: on llvmpipe from Mesa 25
+/// on, whose reads cost a quarter of those before; on Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured.
+pub fn matmul(gpu: &Gpu, flip_b: bool) -> Result<Variant> {
+    let shared = is_mesa_since_25(gpu) || (flip_b && gpu.adapter().is_software());
+    let best = if shared { Variant::Subgroup } else { Variant::Blocked };
+    let named = |place| gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
+    let chosen = flip_b.then(|| named(choices::TRANSPOSED)).flatten().or_else(|| named(choices::whole(MATMUL)));
     let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
     let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
@@ -104,7 +108,7 @@ pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) 
     let place = choices::product(m, n, k, flip_a, flip_b);
     let tuned = gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
     let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
-    let wishes = tuned.into_iter().chain([matmul(gpu)?]).chain(order);
+    let wishes = tuned.into_iter().chain([matmul(gpu, flip_b)?]).chain(order);
     let best = wishes.into_iter().find(|variant| variant.runs_on(gpu) && variant.fits(n, k, flip_b));
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
 }

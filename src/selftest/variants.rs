@@ -164,7 +164,11 @@ pub(super) fn products(trial: &mut Trial<'_>) -> Result<()> {
         let ends = !index.is_multiple_of(2);
         let wanted = product(case, &a_values, &b_values, ends.then_some(&bias_values), ends);
         for variant in case.variants(gpu) {
-            let kernel = if variant == Variant::Blocked && flip_b { "matmul_nt" } else { variant.file() };
+            let kernel = match variant {
+                Variant::Blocked if flip_b => "matmul_nt",
+                Variant::Subgroup if flip_b => "matmul_nt_subgroup",
+                _ => variant.file(),
+            };
             let pass = if ends { "with bias and ReLU" } else { "product" };
             let subject = Subject { operation: MATMUL, variant: Some(variant.name()), kernel, pass };
             let name = format!("[{m}, {k}] x [{k}, {n}]{flips}");
