@@ -45,7 +45,8 @@ impl Device {
 
     /// The same for a command that computes nothing.
     pub fn open_unchecked(&self, json: bool) -> Result<Gpu, LabError> {
-        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() })?;
+        let adapter = self.adapter.clone();
+        let gpu = Gpu::open(&GpuOptions { adapter, pipelines: kept::folder(), ..GpuOptions::default() })?;
         output::adapter(gpu.adapter(), json);
         Ok(gpu)
     }

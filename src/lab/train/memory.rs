@@ -28,7 +28,10 @@ pub struct Need {
 /// # Errors
 /// [`GpuError::BindingTooLarge`] if one array is more than the adapter can bind; and whatever is wrong with the settings.
 pub fn need(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabError> {
-    let gpu = &gpu.rehearsal();
+    rehearse(&gpu.rehearsal(), settings, data)
+}
+
+fn rehearse(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabError> {
     let architecture = models::architecture(&settings.model)?;
     let mut adversary =
         settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
@@ -55,12 +58,16 @@ pub fn need(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabE
     Ok(Need { bytes: memory.peak, largest_binding: memory.largest_binding })
 }
 
-/// Refuses a run that cannot be, and says with which batch it could.
+/// Refuses a run that cannot be, and says with which batch it could. What a run that can be needs of pipelines is made.
 pub(super) fn plan(gpu: &Gpu, settings: &Settings, data: &DataSet, limit: Option<u64>) -> Result<Need, LabError> {
     let with = |batch: usize| need(gpu, &Settings { batch, ..settings.clone() }, data);
     let is_within = |need: &Need| limit.is_none_or(|limit| need.bytes <= limit);
-    let problem = match with(settings.batch) {
-        Ok(need) if is_within(&need) => return Ok(need),
+    let rehearsal = gpu.rehearsal();
+    let problem = match rehearse(&rehearsal, settings, data) {
+        Ok(need) if is_within(&need) => {
+            gpu.prepare(&rehearsal)?;
+            return Ok(need);
+        }
         Ok(need) => format!(
             "takes {} of GPU memory (its largest array {}), more than the {} of --memory-limit",
             mebibytes(need.bytes),
