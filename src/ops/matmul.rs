@@ -214,6 +214,8 @@ pub fn matmul_with(
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
     // Software adapters have registers to spill and slow loads; GPUs have the opposite.
     let most = if software { [4, 8] } else { [1, 2] };
+    // Where lanes share the first operand, rows are cheaper: more of them. Rows, and columns of a transposed operand.
+    let most_shared = if software { [16, 4] } else { [8, 2] };
     match variant {
         Variant::Naive => launch_flat(gpu, &NAIVE, &flags, &strided, &spans, out.count()),
         Variant::Tiled => {
@@ -243,7 +245,7 @@ pub fn matmul_with(
         }
         Variant::Subgroup if b.transposed => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
-            let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
+            let (rows, columns) = (m.min(most_shared[0]), n.div_ceil(lanes).min(most_shared[1]));
             let (held, rest) = (("HELD", (4 * rows).div_ceil(lanes)), ("REST", (rows - 1) * columns));
             let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), held, rest, flags[0], flags[1]];
             let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
@@ -251,9 +253,11 @@ pub fn matmul_with(
         }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
-            let (rows, columns) = (lanes.min(8), (n / 4).div_ceil(lanes).min(2));
-            let (steps, rest) = (("STEPS", lanes / rows), ("REST", (rows - 1) * columns));
-            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), steps, rest, flags[0], flags[1]];
+            let (rows, columns) = (m.min(most_shared[0]), (n / 4).div_ceil(lanes).min(most[0]));
+            let (held, steps, rest) =
+                (("HELD", rows.div_ceil(lanes)), ("STEPS", (lanes / rows).max(1)), ("REST", (rows - 1) * columns));
+            let consts =
+                [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), held, steps, rest, flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&SUBGROUP, &consts, &params(rows), &spans, grid)
         }

@@ -6,11 +6,10 @@
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
 //! | GPU | `direct` | 8 channels x 2 to 4 positions: registers are dear |
 //!
-//! | adapter | matrix product, where the shape lets it | the second operand transposed |
-//! | --- | --- | --- |
-//! | software, with subgroups, Mesa from 25 on | `subgroup` | `subgroup` |
-//! | software, with subgroups, Mesa before 25 | `vec4` | `subgroup` |
-//! | all others | `vec4` | `vec4` |
+//! | adapter | matrix product, where the shape lets it |
+//! | --- | --- |
+//! | software, with subgroups | `subgroup` |
+//! | all others | `vec4` |
 //!
 //! A table of an earlier run or of a tuner goes before this one ([`super::choices`]). The measurements behind it are in
 //! `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each is tested on every adapter that can
@@ -90,12 +89,9 @@ pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize;
 
 /// The variant for products, the second operand transposed or not, where the shape lets it: see [`matmul_at`].
 ///
-/// Broadcasting the first operand wins where much of it is read for each value of the second one: with the second
-/// transposed, four times as much. Otherwise it wins where a read costs little beside a product: on llvmpipe from Mesa 25
-/// on, whose reads cost a quarter of those before; on Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured.
+/// On software adapters broadcasting the first operand wins. On GPUs nothing was measured.
 pub fn matmul(gpu: &Gpu, flip_b: bool) -> Result<Variant> {
-    let shared = is_mesa_since_25(gpu) || (flip_b && gpu.adapter().is_software());
-    let best = if shared { Variant::Subgroup } else { Variant::Blocked };
+    let best = if gpu.adapter().is_software() { Variant::Subgroup } else { Variant::Blocked };
     let named = |place| gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
     let chosen = flip_b.then(|| named(choices::TRANSPOSED)).flatten().or_else(|| named(choices::whole(MATMUL)));
     let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
