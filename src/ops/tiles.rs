@@ -112,8 +112,8 @@ pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) 
 /// Channels and positions to one invocation of a convolution's problem where none were chosen, for square planes.
 pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, stride, width]): Place) -> [usize; 2] {
     if pass == "backward-weights" {
-        let positions = positions(gpu, variant, width, to <= 4);
-        return [weight_tile(gpu, variant, to, from * kernel, kernel, positions)[0], positions];
+        let tile = weight_tile(gpu, variant, [from, to], kernel, width, None);
+        return [tile.channels, tile.positions];
     }
     // Backward-data goes phase by phase, each with stride 1.
     let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
@@ -167,7 +167,9 @@ fn bounds(gpu: &Gpu) -> Bounds {
 
 /// What a chosen tile may come to with its rows.
 const MOST_CHOSEN_SUMS: usize = 512;
-/// Products of the weight gradient's tile.
+/// Sums of the weight gradient's tile where it has all taps of an input channel; Mesa 25 is half as fast with 224.
+const MOST_LINE_SUMS: usize = 160;
+/// Products of its tile elsewhere.
 const MOST_WEIGHT_PRODUCTS: usize = 400;
 
 /// The count of `least..=most` that wastes least at the end of `width`, the largest of equals.
@@ -190,7 +192,7 @@ fn rows(variant: ConvVariant, height: usize, stride: usize, most: usize) -> usiz
 }
 
 /// Positions of a row to one invocation; `many` where a read of x must serve many of them to be worth it.
-pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
+fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
     match (variant, gpu.adapter().is_software()) {
         (ConvVariant::Subgroup, _) if many => even(width, 5, 8),
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
@@ -228,26 +230,52 @@ pub fn tile(
     [rows, positions, block]
 }
 
-/// Output channels and rows (c, ky) to one invocation of the weight gradient; `rows` is how many rows there are.
+/// What one invocation of the weight gradient has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightTile {
+    /// All taps of an input channel, so that lines of x serve several rows (`conv2d_weights_lines.wgsl`).
+    pub lines: bool,
+    /// Output channels.
+    pub channels: usize,
+    /// Rows of taps (c, ky): with `lines`, the kernel's own.
+    pub rows: usize,
+    /// Positions of a row of the output at a time.
+    pub positions: usize,
+}
+
+/// The weight gradient's tile for input and output channels, the kernel's extent and the output's width; `chosen` channels
+/// and positions chosen beforehand.
 pub fn weight_tile(
     gpu: &Gpu,
     variant: ConvVariant,
-    out_channels: usize,
-    rows: usize,
-    taps: usize,
-    positions: usize,
-) -> [usize; 2] {
+    [in_channels, out_channels]: [usize; 2],
+    kernel: usize,
+    width: usize,
+    chosen: Option<[usize; 2]>,
+) -> WeightTile {
+    let lanes = lanes(gpu, variant) as usize;
+    let taps = kernel * kernel;
+    // Lanes run over input channels there: with fewer than lanes, some would have nothing to do.
+    if variant == ConvVariant::Subgroup && in_channels >= lanes && taps <= MOST_LINE_SUMS {
+        let [channels, positions] = chosen
+            .unwrap_or_else(|| [shared(out_channels, MOST_LINE_SUMS / taps), positions(gpu, variant, width, false)]);
+        let channels = channels.min(MOST_CHOSEN_SUMS / taps);
+        return WeightTile { lines: true, channels, rows: kernel, positions };
+    }
+    let positions =
+        chosen.map_or_else(|| positions(gpu, variant, width, out_channels <= 4), |[_, positions]| positions);
     let (channels, most) = match (variant, gpu.adapter().is_software()) {
         (ConvVariant::Subgroup, _) => {
-            let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * taps * positions)).min(16));
-            (channels, (MOST_WEIGHT_PRODUCTS / (channels * taps * positions)).clamp(1, 4))
+            let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * kernel * positions)).min(16));
+            (channels, (MOST_WEIGHT_PRODUCTS / (channels * kernel * positions)).clamp(1, 4))
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
         (ConvVariant::Naive, _) => (1, 1),
     };
     // As many rows as leave work for every lane.
-    [channels, rows.div_ceil(lanes(gpu, variant) as usize).min(most)]
+    let rows = (in_channels * kernel).div_ceil(lanes).min(most);
+    WeightTile { lines: false, channels: chosen.map_or(channels, |[channels, _]| channels), rows, positions }
 }
 
 #[cfg(test)]

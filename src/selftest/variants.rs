@@ -32,26 +32,31 @@ fn layers() -> [Case; 4] {
 }
 
 /// The file that a variant's pass is computed by.
-fn file(variant: ConvVariant, weights: bool) -> &'static str {
+fn file(gpu: &Gpu, variant: ConvVariant, case: Case, weights: bool) -> &'static str {
+    let lines = || {
+        let channels = [case.wide_c, case.narrow_c];
+        tiles::weight_tile(gpu, variant, channels, case.kernel, case.narrow()[3], None).lines
+    };
     match (variant, weights) {
         (ConvVariant::Naive, _) => "conv2d_naive",
         (ConvVariant::Direct, false) => "conv2d",
         (ConvVariant::Direct, true) => "conv2d_weights",
         (ConvVariant::Subgroup, false) => "conv2d_subgroup",
+        (ConvVariant::Subgroup, true) if lines() => "conv2d_weights_lines",
         (ConvVariant::Subgroup, true) => "conv2d_weights_subgroup",
     }
 }
 
 /// Convolution in the given variant, all passes of all cases, plain and transposed.
 fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> Result<()> {
-    let subject = |pass: &'static str| Subject {
-        operation: CONV2D,
-        variant: Some(variant.name()),
-        kernel: file(variant, pass == "backward-weights"),
-        pass,
-    };
     for (index, &case) in cases.iter().enumerate() {
         let gpu = trial.gpu;
+        let subject = |pass: &'static str| Subject {
+            operation: CONV2D,
+            variant: Some(variant.name()),
+            kernel: file(gpu, variant, case, pass == "backward-weights"),
+            pass,
+        };
         let (window, taps) = (case.window, case.kernel * case.kernel);
         let ((wide, wide_values), (narrow, narrow_values)) =
             (operand(gpu, 0, case.wide())?, operand(gpu, 3, case.narrow())?);

@@ -182,7 +182,7 @@ fn file(variant: ConvVariant, pass: usize) -> &'static str {
         (ConvVariant::Naive, _) => "conv2d_naive",
         (ConvVariant::Direct, 2) => "conv2d_weights",
         (ConvVariant::Direct, _) => "conv2d",
-        (ConvVariant::Subgroup, 2) => "conv2d_weights_subgroup",
+        (ConvVariant::Subgroup, 2) => "conv2d_weights_lines",
         (ConvVariant::Subgroup, _) => "conv2d_subgroup",
     }
 }
