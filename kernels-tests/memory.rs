@@ -26,7 +26,7 @@ fn settings(model: &str, batch: usize) -> Settings {
 fn the_plan_is_what_a_run_takes() {
     let folder = TempFolder::new("memory");
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
-    let adversarial = Some(Adversarial { eps: 0.01, ratio: 0.5 });
+    let adversarial = Some(Adversarial::fgsm(0.01, 0.5));
     let cases = [
         ("lenet", settings("lenet", 128), few_shapes(300, 210)),
         ("lenet, sgd", Settings { optimizer: sgd, flip: true, ..settings("lenet", 32) }, few_shapes(96, 10)),

@@ -65,7 +65,7 @@ fn a_run_that_was_left_anywhere_goes_on_to_the_same_bits() {
     let folder = TempFolder::new("resume");
     let data = few_shapes(236, 40);
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 });
-    let adversarial = Some(Adversarial { eps: 4.0 / 255.0, ratio: 0.5 });
+    let adversarial = Some(Adversarial::fgsm(4.0 / 255.0, 0.5));
     // 30 steps an epoch, the last one smaller; losses are read back after 25, so 7 and 28 have a sum under way. After
     // each epoch's evaluation a run is asked again, and once more within it if that is long.
     let cases: [(&str, Settings, &[usize]); 4] = [
@@ -162,9 +162,8 @@ fn another_run_has_no_use_for_a_state() {
     let differs = |settings: Settings, data: &DataSet| state.mismatch(&gpu(), &settings, data, false).unwrap();
     assert_eq!(differs(settings(), &data), [""; 0]);
     assert_eq!(differs(Settings { rate: 0.5, ..settings() }, &data), ["settings.lr is 0.002, not 0.5"]);
-    let found =
-        differs(Settings { epochs: 3, adversarial: Some(Adversarial { eps: 0.5, ratio: 1.0 }), ..settings() }, &data);
-    assert_eq!(found[0], r#"settings.adversarial is none, not {"eps":0.5,"ratio":1.0}"#);
+    let found = differs(Settings { epochs: 3, adversarial: Some(Adversarial::fgsm(0.5, 1.0)), ..settings() }, &data);
+    assert_eq!(found[0], r#"settings.adversarial is none, not {"defence":"fgsm","eps":0.5,"ratio":1.0}"#);
     assert_eq!(found[1], "settings.epochs is 2, not 3");
     let mut other = data.clone();
     other.train.bytes[4000] ^= 1;

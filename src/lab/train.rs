@@ -1,6 +1,7 @@
 //! The training loop.
 
 mod adversary;
+mod defence;
 mod lesson;
 mod memory;
 mod meter;
@@ -29,8 +30,9 @@ use state::Keeper;
 pub(in crate::lab) use lesson::{Lesson, Pictures};
 pub(in crate::lab) use meter::LossMeter;
 
+pub use defence::{Adversarial, Defence};
 pub use memory::{Need, need};
-pub use record::{Adversarial, Epoch, Outcome, Robustness, Settings, Watch};
+pub use record::{Epoch, Outcome, Robustness, Settings, Watch};
 pub use state::{Position, State, differences};
 
 /// Losses are read back once in so many steps: often enough for a progress bar, seldom enough not to
@@ -80,8 +82,10 @@ pub fn train_kept(
         ));
     }
     let architecture = models::architecture(&settings.model)?;
-    let mut adversary =
-        settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
+    let mut adversary = settings
+        .adversarial
+        .map(|chosen| Adversary::new(chosen, &architecture, (settings.seed, settings.batch)))
+        .transpose()?;
     let need = memory::plan(gpu, settings, data, care.memory_limit)?;
     files::prepare_folder(out)?;
     let identity = state::identity(gpu, settings, data)?;

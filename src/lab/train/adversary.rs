@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 
-use crate::attack::{self, Method, Pgd};
+use crate::attack::{self, Ascent, Method, Pgd};
 use crate::autograd::{Tape, Var};
 use crate::data::Images;
 use crate::gpu::{Gpu, Result as GpuResult, Tensor, Words};
-use crate::nn::{Architecture, Network, Task};
+use crate::nn::{Architecture, Network};
+use crate::ops::noise::Source;
 use crate::ops::reduce::Reduction;
+use crate::random::Purpose;
 
 use super::super::LabError;
 use super::super::attack::accuracy_under;
 use super::super::evaluate::Resident;
-use super::{Adversarial, Robustness};
+use super::{Adversarial, Defence, Robustness};
 
 /// Test pictures attacked after each epoch.
 const HELD_OUT: usize = 500;
@@ -26,6 +28,8 @@ const ALARM: f64 = 0.2;
 pub(in crate::lab) struct Adversary {
     settings: Adversarial,
     seed: u64,
+    /// Pictures to a step, before the attack.
+    batch: usize,
     /// What each picture's loss counts, for each size of batch: a run has two.
     shares: HashMap<usize, Tensor>,
     /// Accuracy under PGD on the fixed training batch, after the last epoch.
@@ -33,18 +37,13 @@ pub(in crate::lab) struct Adversary {
 }
 
 impl Adversary {
-    pub(super) fn new(settings: Adversarial, plan: &Architecture, seed: u64) -> Result<Self, LabError> {
-        let Adversarial { eps, ratio } = settings;
-        if plan.task != Task::Classify {
-            let problem = format!("adversarial training needs a classifier (lenet, lab), not '{}'", plan.name);
-            return Err(LabError::Usage(problem));
-        }
-        let possible = |value: f64| value > 0.0 && value <= 1.0;
-        if !possible(eps) || !possible(ratio) {
-            let problem = format!("adversarial training needs an eps and a ratio in (0, 1], not {eps} and {ratio}");
-            return Err(LabError::Usage(problem));
-        }
-        Ok(Self { settings, seed, shares: HashMap::new(), before: None })
+    pub(super) fn new(
+        settings: Adversarial,
+        plan: &Architecture,
+        (seed, batch): (u64, usize),
+    ) -> Result<Self, LabError> {
+        settings.check(plan)?;
+        Ok(Self { settings, seed, batch, shares: HashMap::new(), before: None })
     }
 
     /// Accuracy under PGD on the fixed training batch, after the last epoch.
@@ -58,21 +57,21 @@ impl Adversary {
     }
 
     fn is_mixed(&self) -> bool {
-        self.settings.ratio < 1.0
+        self.settings.ratio() < 1.0
     }
 
-    /// What the step learns from: the N clean pictures and, after them, the same N attacked; or the latter alone.
+    /// What step number `step` learns from: the N clean pictures and, after them, the same N attacked; or the latter
+    /// alone.
     pub(super) fn pictures(
         &self,
         gpu: &Gpu,
         network: &Network,
-        x: Tensor,
-        labels: Words,
+        (x, labels): (Tensor, Words),
+        step: u64,
     ) -> GpuResult<(Tensor, Words)> {
-        let eps = self.settings.eps;
         if !self.is_mixed() {
             let attacked = gpu.empty(x.shape())?;
-            attack::fgsm_into(gpu, network, &x, &labels, eps, &attacked)?;
+            self.attack(gpu, network, (&x, &labels), step, &attacked)?;
             return Ok((attacked, labels));
         }
         let [channels, height, width] = network.architecture().input;
@@ -80,8 +79,33 @@ impl Adversary {
         let all = gpu.empty([2 * count, channels, height, width])?;
         // A picture's elements are a multiple of the alignment that a slice needs.
         gpu.copy(&x, &all.slice(0, x.shape())?)?;
-        attack::fgsm_into(gpu, network, &x, &labels, eps, &all.slice(x.count(), x.shape())?)?;
+        self.attack(gpu, network, (&x, &labels), step, &all.slice(x.count(), x.shape())?)?;
         Ok((all, gpu.repeated_words(&labels, 2)?))
+    }
+
+    /// Writes the attacked pictures to `out`.
+    fn attack(
+        &self,
+        gpu: &Gpu,
+        network: &Network,
+        (x, labels): (&Tensor, &Words),
+        step: u64,
+        out: &Tensor,
+    ) -> GpuResult<()> {
+        let Adversarial { defence, eps } = self.settings;
+        let steps = match defence {
+            Defence::Fgsm { .. } => return attack::fgsm_into(gpu, network, x, labels, eps, out),
+            Defence::Fast { .. } => 1,
+            Defence::Pgd { steps, .. } => steps,
+        };
+        let ascent = Ascent { steps, step_size: self.settings.step_size(), eps };
+        gpu.copy(&ascent.up_the_loss(gpu, network, (x, labels), self.source(step))?, out)
+    }
+
+    /// The random numbers of a step's first picture; those of the next are the next item's.
+    fn source(&self, step: u64) -> Source {
+        let launch = step.wrapping_mul(self.batch as u64) as u32;
+        Source { seed: self.seed, purpose: Purpose::Defence, launch }
     }
 
     /// The loss [1] of what [`Adversary::pictures`] gave, `count` being the step's pictures before the attack.
@@ -108,7 +132,7 @@ impl Adversary {
             Entry::Occupied(found) => Ok(found.into_mut()),
             Entry::Vacant(place) => {
                 let share = |part: f64| vec![(part / count as f64) as f32; count];
-                let values = [share(1.0 - self.settings.ratio), share(self.settings.ratio)].concat();
+                let values = [share(1.0 - self.settings.ratio()), share(self.settings.ratio())].concat();
                 Ok(place.insert(gpu.tensor([2 * count], &values)?))
             }
         }
@@ -154,7 +178,7 @@ mod tests {
     #[test]
     fn settings_that_make_no_sense_are_refused() {
         let new = |model: &str, eps: f64, ratio: f64| {
-            Adversary::new(Adversarial { eps, ratio }, &models::architecture(model).unwrap(), 0)
+            Adversary::new(Adversarial::fgsm(eps, ratio), &models::architecture(model).unwrap(), (0, 8))
         };
         assert!(new("lenet", 2.0 / 255.0, 0.5).is_ok() && new("lab", 1.0, 1.0).is_ok());
         for (eps, ratio) in [(0.0, 0.5), (f64::NAN, 0.5), (0.1, 0.0), (0.1, 1.1), (-0.1, 0.5)] {

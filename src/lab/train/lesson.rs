@@ -43,7 +43,7 @@ impl Lesson<'_> {
             augmented.then_some(Augment { flip: settings.flip, shift: settings.shift, seed: settings.seed, epoch });
         let (x, labels) = gather::batch(gpu, &train.set, order, first, count, augment)?;
         let (x, labels) = match adversary {
-            Some(adversary) => adversary.pictures(gpu, network, x, labels)?,
+            Some(adversary) => adversary.pictures(gpu, network, (x, labels), step)?,
             None => (x, labels),
         };
         let (bound, x) = (network.bind(tape)?, tape.leaf(&x));

@@ -33,8 +33,10 @@ pub fn need(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabE
 
 fn rehearse(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabError> {
     let architecture = models::architecture(&settings.model)?;
-    let mut adversary =
-        settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
+    let mut adversary = settings
+        .adversarial
+        .map(|chosen| Adversary::new(chosen, &architecture, (settings.seed, settings.batch)))
+        .transpose()?;
     let network = Network::new(gpu, architecture, settings.seed)?;
     let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);

@@ -12,7 +12,7 @@ use crate::ops::optimizer::Adam;
 
 use super::super::LabError;
 use super::super::evaluate::Quality;
-use super::adversary::Adversary;
+use super::defence::Adversarial;
 
 /// Everything that decides a run.
 #[derive(Clone, Debug, Serialize)]
@@ -59,23 +59,8 @@ impl Settings {
     /// Refuses what cannot be trained, before anything is read, opened or made for it.
     pub fn check(&self) -> Result<(), LabError> {
         let architecture = models::architecture(&self.model)?;
-        self.adversarial.map(|chosen| Adversary::new(chosen, &architecture, self.seed)).transpose().map(|_| ())
+        self.adversarial.map_or(Ok(()), |chosen| chosen.check(&architecture))
     }
-}
-
-/// Adversarial training with FGSM (Goodfellow et al. 2015): each step attacks its own pictures with the weights as they
-/// are, the model in evaluation mode, and takes the loss
-///
-/// (1 - ratio) x mean cross-entropy of the clean pictures + ratio x mean cross-entropy of the attacked ones,
-///
-/// both from one forward pass over all of them. A ratio of one half is the mean over clean and attacked pictures
-/// together; at 1 the clean ones are left out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Adversarial {
-    /// In pixel units on [0, 1].
-    pub eps: f64,
-    /// In (0, 1].
-    pub ratio: f64,
 }
 
 /// One line of `metrics.jsonl`.
