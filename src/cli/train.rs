@@ -73,7 +73,11 @@ pub struct Args {
     /// Weight decay: an L2 penalty for SGD and Adam, decoupled for AdamW
     #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
     weight_decay: f64,
-    #[arg(long, default_value = "constant", help = "How the learning rate changes over the run")]
+    #[arg(
+        long,
+        default_value = "constant",
+        help = "How the learning rate changes over the run (triangular: up to the full rate at --peak, then down)"
+    )]
     schedule: Plan,
     /// Epochs between two falls of '--schedule step'
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
@@ -202,9 +206,13 @@ impl Watch for Display {
         }
         let now = epoch.robustness.pgd_train_accuracy;
         if let (Some(true), Some(before), Some(now)) = (epoch.robustness.alarm, self.withstood, now) {
+            let then = match epoch.robustness.rolled_back_to {
+                Some(to) => format!("the weights go back to the end of epoch {to}, and training ends"),
+                None => "distrust accuracies under FGSM from here on".to_owned(),
+            };
             output::complain(&format!(
                 "alarm: accuracy under PGD on a fixed training batch fell from {:.1} to {:.1} % in epoch {}: this looks \
-                 like catastrophic overfitting, so distrust accuracies under FGSM from here on",
+                 like catastrophic overfitting, so {then}",
                 100.0 * before,
                 100.0 * now,
                 epoch.epoch

@@ -99,6 +99,9 @@ pub struct Robustness {
     /// learns to withstand FGSM alone (Wong et al. 2020).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alarm: Option<bool>,
+    /// Because of it the run went back to the end of this epoch, and ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_to: Option<u32>,
 }
 
 /// `result.json`.
@@ -116,6 +119,7 @@ pub struct Outcome {
     pub adapter: AdapterSummary,
     /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
     pub kernel_choices: choices::Table,
+    /// Epochs and steps behind the last weights, and what these are.
     pub epochs: u32,
     pub steps: u64,
     pub train_loss: f64,
@@ -126,6 +130,9 @@ pub struct Outcome {
     /// After the last epoch.
     #[serde(flatten)]
     pub robustness: Robustness,
+    /// The epoch whose alarm sent the run back to where it was after `epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back_from: Option<u32>,
     pub images_per_second: f64,
     pub peak_gpu_bytes: u64,
     /// What the plan before the first step said that the peak would be at the most.
