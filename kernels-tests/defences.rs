@@ -19,12 +19,20 @@ use folder::TempFolder;
 use safetensors::SafeTensors;
 use same::assert_same;
 use serde_json::{Value, json};
+use shadegrad::attack::Ascent;
+use shadegrad::autograd::Tape;
 use shadegrad::data::{DataSet, Images, few_shapes};
+use shadegrad::gpu::Tensor;
 use shadegrad::lab::LabError;
 use shadegrad::lab::train::{Adversarial, Care, Defence, Epoch, Outcome, Settings, State, Watch, train, train_kept};
 use shadegrad::models;
-use shadegrad::nn::{Network, OptimizerKind, Schedule};
+use shadegrad::nn::{Mode, Network, OptimizerKind, Schedule};
+use shadegrad::ops::gather::{self, ByteSet};
+use shadegrad::ops::noise::{Quantiles, Source};
 use shadegrad::ops::optimizer::Sgd;
+use shadegrad::ops::perturb;
+use shadegrad::ops::reduce::Reduction;
+use shadegrad::random::{Purpose, Stream};
 use silent::Silent;
 use smooth::smooth;
 
@@ -69,17 +77,17 @@ fn six_steps_of_each_are_those_of_pytorch() {
         let plain = Settings::plain("lenet", 3, 16, 0.1, 7);
         let out = folder.path().join(name);
         run(&Settings { optimizer, adversarial: Some(chosen), ..plain }, &data, &out);
-        // The first step of TRADES's attack goes by signs of a slope that is hardly above the rounding of f32's logits, so
-        // some pixels differ; the divergence is a tenth of this loss and must agree to one per cent.
-        let (loss_bound, weight_bound) = if name == "trades" { (1e-3, 0.05) } else { (1e-4, 0.001) };
+        // An untrained model's predictions hardly differ, and the first step of TRADES's attack goes by signs of rounding:
+        // PyTorch in f32 is as far from PyTorch in f64. Its weights are the next test's.
+        let bound = if name == "trades" { 1e-3 } else { 1e-4 };
         let wanted = floats(&golden, &format!("{name}.losses"));
         for (line, wanted) in lines(&out).iter().zip(&wanted) {
             let loss = line["train_loss"].as_f64().unwrap();
             println!("{name}: loss {loss}, PyTorch {wanted}");
-            assert!(
-                (loss - f64::from(*wanted)).abs() <= loss_bound * f64::from(*wanted),
-                "{name}: {loss}, not {wanted}"
-            );
+            assert!((loss - f64::from(*wanted)).abs() <= bound * f64::from(*wanted), "{name}: {loss}, not {wanted}");
+        }
+        if name == "trades" {
+            continue;
         }
         let after = models::from_file(&gpu(), &out.join("last.safetensors"), None).unwrap();
         for ((key, before), (_, after)) in parameters(&initial).iter().zip(parameters(&after)) {
@@ -88,8 +96,64 @@ fn six_steps_of_each_are_those_of_pytorch() {
             let far = (0..wanted.len()).fold(0.0f32, |far, k| far.max((wanted[k] - before[spread(k)]).abs()));
             let off = (0..wanted.len()).fold(0.0f32, |off, k| off.max((wanted[k] - after[spread(k)]).abs()));
             println!("{name} {key}: moved by up to {far:e}, off by up to {off:e}");
-            assert!(far > 1e-5 && off <= weight_bound * far, "{name} {key}: off by {off:e} where it moves by {far:e}");
+            assert!(far > 1e-5 && off <= 0.001 * far, "{name} {key}: off by {off:e} where it moves by {far:e}");
         }
+    }
+}
+
+#[test]
+fn a_step_of_trades_is_what_the_definition_says() {
+    let (gpu, folder) = (gpu(), TempFolder::new("defences"));
+    let (data, beta, rate) = (few_shapes(24, 4), 200.0f32, 0.5);
+    let defence = Defence::Trades { steps: 3, step_size: None, beta: f64::from(beta) };
+    let network = Network::new(&gpu, models::architecture("lenet").unwrap(), 1).unwrap();
+    // The step's pictures in its order, since each has random numbers by its place.
+    let order = Stream::new(1, Purpose::Shuffle, 1).permutation(24);
+    let (x, labels) = gather::batch(
+        &gpu,
+        &ByteSet::new(&gpu, [3, 32, 32], &data.train.bytes, &data.train.labels).unwrap(),
+        &gpu.words(&order).unwrap(),
+        0,
+        24,
+        None,
+    )
+    .unwrap();
+    let source = Source { seed: 1, purpose: Purpose::Defence, launch: 0 };
+    let ascent = Ascent { steps: 3, step_size: EPS * 0.07 / 0.031 / 3.0, eps: EPS };
+    let moved = ascent.up_the_divergence(&gpu, &network, &x, (source, &Quantiles::new(&gpu).unwrap())).unwrap();
+    let pairs = gpu.read(&x).unwrap().into_iter().zip(gpu.read(&moved).unwrap());
+    assert!(pairs.into_iter().all(|(x, moved)| (0.0..=1.0).contains(&moved) && (x - moved).abs() <= EPS as f32 + 1e-7));
+    let divergence = |moved: &Tensor| {
+        let tape = Tape::new(&gpu);
+        let bound = network.bind(&tape).unwrap();
+        let mode = Mode::Training { seed: 1, step: 0 };
+        let [clean, attacked] = [&x, moved].map(|x| network.forward(&tape, &bound, tape.leaf(x), mode).unwrap());
+        let each = tape.kl_divergence(clean, attacked).unwrap();
+        let mean = tape.reduce(each, Reduction::Mean, 0).unwrap();
+        let loss = tape.cross_entropy_mean(clean, &labels, 0.0).unwrap();
+        let loss = tape.add(loss, tape.scale(mean, beta, 0.0).unwrap()).unwrap();
+        tape.backward(loss, bound.leaves()).unwrap();
+        [mean, loss].map(|value| gpu.read(&tape.value(value).unwrap()).unwrap()[0])
+    };
+    // The attack goes up: further than as far a step at random.
+    let corner = perturb::random_corner(&gpu, &x, EPS as f32, source).unwrap();
+    let [at_random, _] = divergence(&corner);
+    let [found, loss] = divergence(&moved);
+    assert!(found > 4.0 * at_random, "{found} {at_random}");
+    let slope = gpu.read(network.parameters().flat_gradients()).unwrap();
+    let before = gpu.read(network.parameters().flat_values()).unwrap();
+
+    let optimizer = OptimizerKind::Sgd(Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 });
+    let adversarial = Some(Adversarial { defence, eps: EPS, roll_back: false });
+    let settings = Settings { optimizer, adversarial, ..Settings::plain("lenet", 1, 24, rate, 1) };
+    let outcome = run(&settings, &data, folder.path());
+    assert!((outcome.train_loss - f64::from(loss)).abs() <= 1e-6 * f64::from(loss), "{} {loss}", outcome.train_loss);
+    let after = models::from_file(&gpu, &folder.path().join("last.safetensors"), None).unwrap();
+    let after = gpu.read(after.parameters().flat_values()).unwrap();
+    let largest = slope.iter().fold(0.0f32, |most, slope| most.max(slope.abs()));
+    for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+        let (moved, wanted) = (before - after, rate as f32 * slope[at]);
+        assert!((moved - wanted).abs() <= 1e-5 * largest + 1e-7, "weight {at}: {moved}, not {wanted}");
     }
 }
 

@@ -43,14 +43,15 @@ fn the_same_prediction_costs_nothing_and_every_other_something() {
 fn nearly_the_same_predictions_are_told_apart() {
     let gpu = gpu();
     // Differences from far below the exponentials' rounding to the border of the series for near rows. What is compared is
-    // relative to what is wanted, which falls with the differences, a divergence with their square.
+    // relative to what is wanted, which falls with the differences, a divergence with their square (below 1e-4 the f64
+    // reference, which is the plain formula, would be rounding itself).
     let relative = |what: &str, found: &[f32], wanted: &[f64]| {
         let scale = wanted.iter().fold(0.0f64, |scale, value| scale.max(value.abs()));
         let found: Vec<f32> = found.iter().map(|&value| (f64::from(value) / scale) as f32).collect();
         let wanted: Vec<f64> = wanted.iter().map(|value| value / scale).collect();
         assert_close(what, &found, &wanted, 10);
     };
-    for (rows, size) in [(131, 1e-5f32), (67, 1e-3), (65, 0.1)] {
+    for (rows, size) in [(131, 1e-4f32), (67, 1e-3), (65, 0.1)] {
         let [a, d] = [1, 2].map(|item| random(item, rows * 10));
         let b: Vec<f32> = a.iter().zip(&d).map(|(a, d)| a + size * d).collect();
         let [first, second] = [&a, &b].map(|values| gpu.tensor([rows, 10], values).unwrap());
