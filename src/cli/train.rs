@@ -156,7 +156,7 @@ fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, S
         .ok_or_else(|| format!("{wanted} is needed"))
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     number(text, "a number above 0", |value| value > 0.0)
 }
 

@@ -11,7 +11,6 @@ mod gallery;
 mod groups;
 mod page;
 mod reported;
-mod seeds;
 mod tables;
 
 use std::path::Path;

@@ -166,6 +166,15 @@ pub fn train_kept(
             }
             None => Robustness::default(),
         };
+        let measured = match watch.measure(gpu, &network, epoch) {
+            // So can this be.
+            Err(LabError::Interrupted { .. }) => {
+                at.spent = spent + started.elapsed().as_secs_f64();
+                keeper.keep(gpu, (&network, &moving, refuge.as_ref()), &at)?;
+                return Err(interrupted(&at, out));
+            }
+            outcome => outcome?,
+        };
         let shelter = refuge.as_ref().filter(|_| rolls_back && robustness.alarm == Some(true));
         robustness.rolled_back_to = shelter.map(|_| epoch - 1);
         let memory = gpu.memory();
@@ -179,7 +188,7 @@ pub fn train_kept(
             seconds: at.seconds,
             gpu_bytes: memory.live + memory.pooled,
             robustness,
-            measured: watch.measure(gpu, &network, epoch)?,
+            measured,
         };
         if let (Some(shelter), Some(before)) = (shelter, at.epochs.last()) {
             shelter.enter(gpu, &network, &mut moving.optimizer, before.steps)?;

@@ -147,7 +147,8 @@ pub trait Watch {
     fn begin(&mut self, epoch: u32, steps: usize);
     /// So many steps of the epoch are done; the mean loss of the last ones.
     fn step(&mut self, done: usize, loss: f64, images_per_second: f64);
-    /// What else is to be measured after an epoch; it goes into the epoch's line under these names.
+    /// What else is to be measured after an epoch; it goes into the epoch's line under these names. An answer of
+    /// [`LabError::Interrupted`] has the run kept and left here, and all of this done again when it goes on.
     fn measure(&mut self, _gpu: &Gpu, _network: &Network, _epoch: u32) -> Result<BTreeMap<String, f64>, LabError> {
         Ok(BTreeMap::new())
     }

@@ -118,6 +118,20 @@ fn compare(name: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
 }
 
 impl State {
+    /// Whether a folder holds a state.
+    pub(in crate::lab) fn is_in(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
+    /// Removes a folder's state, if there is one.
+    pub(in crate::lab) fn forget_in(folder: &Path) -> Result<(), FileError> {
+        let path = folder.join(NAME);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(files::write_error(&path, &error)),
+            _ => Ok(()),
+        }
+    }
+
     /// The state that an unfinished run left in a folder, if one did.
     pub fn read(folder: &Path) -> Result<Option<Self>, LabError> {
         let path = folder.join(NAME);
@@ -312,11 +326,7 @@ impl Keeper<'_> {
 
     /// A run that is finished leaves no state.
     pub fn forget(&self) -> Result<(), FileError> {
-        let path = self.folder.join(NAME);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(files::write_error(&path, &error)),
-            _ => Ok(()),
-        }
+        State::forget_in(self.folder)
     }
 }
 
