@@ -60,10 +60,11 @@ pub fn in_place(out: &Path) -> Result<(), LabError> {
     }
 }
 
-/// How each defence stands, and where the files are.
+/// What the map finds, and where the files are.
 fn say(merged: &Merged, out: &Path) {
-    for sentence in map::verdicts(merged) {
+    for sentence in map::conclusions(merged) {
         output::say(&sentence);
     }
     output::say(&format!("cells.csv, summary.csv and result.json: {}", out.display()));
+    output::say(&format!("report: {}", out.join(map::REPORT).display()));
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files;
 use crate::lab::LabError;
+use crate::lab::report;
 use crate::lab::train::write_json;
 use crate::lock::FolderLock;
 
@@ -12,6 +14,9 @@ use super::plan::Map;
 use super::record::CellResult;
 use super::run::{MAP, begin, read_finished, read_map};
 use super::summary::{self, Line};
+
+/// What people read.
+pub const REPORT: &str = "report.html";
 
 /// `result.json`: a map and all that is known of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +29,16 @@ pub struct Merged {
     pub cells: Vec<CellResult>,
     /// Means over seeds, and differences.
     pub summary: Vec<Line>,
+}
+
+impl Merged {
+    /// Cells of a map, in its order, and all that follows from them.
+    pub fn new(map: Map, cells: Vec<CellResult>) -> Self {
+        let there = |name: &String| cells.iter().any(|result| result.cell.name == *name);
+        let missing = map.plan.cells().into_iter().map(|cell| cell.name).filter(|name| !there(name)).collect();
+        let summary = summary::lines(&map, &cells);
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), map, missing, cells, summary }
+    }
 }
 
 /// Reads the finished cells of several folders.
@@ -45,7 +60,7 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, LabError> {
     }
     let map = map.ok_or_else(|| LabError::Usage("there is no folder to merge".to_owned()))?;
     map.plan.check()?;
-    let (mut cells, mut missing) = (Vec::new(), Vec::new());
+    let mut cells = Vec::new();
     for cell in map.plan.cells() {
         let mut found: Option<(CellResult, &Path)> = None;
         for folder in folders {
@@ -63,20 +78,16 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, LabError> {
                 Some(_) => {}
             }
         }
-        match found {
-            Some((result, _)) => cells.push(result),
-            None => missing.push(cell.name),
-        }
+        cells.extend(found.map(|(result, _)| result));
     }
     if cells.is_empty() {
-        let all = missing.len();
+        let all = map.plan.cells().len();
         return Err(LabError::Usage(format!("none of the map's {all} cells is finished: there is nothing to merge")));
     }
-    let summary = summary::lines(&map, &cells);
-    Ok(Merged { version: env!("CARGO_PKG_VERSION").to_owned(), map, missing, cells, summary })
+    Ok(Merged::new(map, cells))
 }
 
-/// Leaves `map.json`, `result.json`, `cells.csv` and `summary.csv` in a folder.
+/// Leaves `map.json`, `result.json`, `cells.csv`, `summary.csv` and `report.html` in a folder.
 ///
 /// # Errors
 /// A folder of another map, one that another process writes to, or cannot be written to.
@@ -85,5 +96,6 @@ pub fn write(merged: &Merged, out: &Path) -> Result<(), LabError> {
     begin(out, &merged.map)?;
     summary::write_cells(merged, &out.join("cells.csv"))?;
     summary::write_summary(merged, &out.join("summary.csv"))?;
-    write_json(&out.join("result.json"), merged)
+    write_json(&out.join("result.json"), merged)?;
+    Ok(files::write(&out.join(REPORT), report::map_html(merged)?.as_bytes())?)
 }

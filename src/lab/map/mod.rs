@@ -5,6 +5,7 @@
 //! each other: each has a folder of its own with a lock ([`run`]), and any number of processes can work on one folder or
 //! on several, which [`merge`] puts together.
 
+mod conclude;
 mod measure;
 mod merge;
 mod plan;
@@ -12,8 +13,9 @@ mod record;
 mod run;
 mod summary;
 
-pub use merge::{Merged, merge, write};
-pub use plan::{Cell, Map, Material, Outside, Pictures, Plan, Share, Sources};
+pub use conclude::conclusions;
+pub use merge::{Merged, REPORT, merge, write};
+pub use plan::{Cell, Map, Material, NONE, Outside, Pictures, Plan, Share, Sources};
 pub use record::{Attacked, CellResult, Detected, Measured, Trained};
 pub use run::{CARE, Care, Outcome, Progress, begin, cell, is_begun, read_finished};
-pub use summary::{Line, verdicts};
+pub use summary::Line;

@@ -77,6 +77,11 @@ where
 }
 
 impl Plan {
+    /// The epsilons of a defence, in the plan's order.
+    pub fn strengths(&self, defence: &str) -> Vec<Option<f64>> {
+        if defence == NONE { vec![None] } else { self.eps.iter().map(|&eps| Some(eps)).collect() }
+    }
+
     /// Every cell, in the order of their numbers: seed by seed, so that a map that is left early has whole seeds.
     pub fn cells(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
@@ -84,9 +89,7 @@ impl Plan {
             for (model, defence) in
                 self.models.iter().flat_map(|model| self.defences.iter().map(move |one| (model, one)))
             {
-                let all: Vec<Option<f64>> =
-                    if defence == NONE { vec![None] } else { self.eps.iter().map(|&eps| Some(eps)).collect() };
-                for eps in all {
+                for eps in self.strengths(defence) {
                     let strength = eps.map_or_else(String::new, |eps| format!("-{}", in_255ths(eps)));
                     cells.push(Cell {
                         name: format!("{model}-{defence}{strength}-seed{seed}"),

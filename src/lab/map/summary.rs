@@ -180,7 +180,7 @@ fn accuracies(map: &Map, group: &Group<'_>, epoch: u32, lines: &mut Vec<Line>) {
 }
 
 /// Every set of other pictures with every score.
-fn pairs(map: &Map) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn pairs(map: &Map) -> impl Iterator<Item = (&str, &str)> {
     let scores = &map.plan.scores;
     map.pictures.ood.iter().flat_map(move |ood| scores.iter().map(move |score| (ood.name.as_str(), score.as_str())))
 }
@@ -189,9 +189,7 @@ fn pairs(map: &Map) -> impl Iterator<Item = (&str, &str)> {
 fn groups<'a>(map: &'a Map, cells: &'a [CellResult], model: &'a str) -> Vec<Group<'a>> {
     let mut groups = Vec::new();
     for defence in &map.plan.defences {
-        let all: Vec<Option<f64>> =
-            if defence == NONE { vec![None] } else { map.plan.eps.iter().map(|&eps| Some(eps)).collect() };
-        for eps in all {
+        for eps in map.plan.strengths(defence) {
             let is = |result: &&CellResult| {
                 let cell = &result.cell;
                 cell.model == model && cell.defence == *defence && cell.eps == eps
@@ -200,31 +198,6 @@ fn groups<'a>(map: &'a Map, cells: &'a [CellResult], model: &'a str) -> Vec<Grou
         }
     }
     groups
-}
-
-/// How the last epoch's AUROC of each defence stands to that of `none`, in sentences: means over epsilons, by the map's
-/// first set of other pictures and first score.
-pub fn verdicts(merged: &Merged) -> Vec<String> {
-    let map = &merged.map;
-    let (last, first) = (map.plan.epochs.last().copied(), pairs(map).next());
-    let is = |line: &&Line| {
-        line.quantity == "auroc_minus_none_over_eps"
-            && Some(line.epoch) == last
-            && first == line.ood.as_deref().zip(line.score.as_deref())
-    };
-    let say = |line: &Line| {
-        let Line { model, defence, mean, epoch, .. } = line;
-        let (ood, score) = first.unwrap_or_default();
-        let interval = match (line.low95, line.high95) {
-            (Some(low), Some(high)) => format!(" (95 % interval {low:+.3} to {high:+.3})"),
-            _ => String::new(),
-        };
-        let verdict = line.verdict.as_deref().unwrap_or_default();
-        format!(
-            "{model}, {defence}, epoch {epoch}: AUROC of {score} on {ood} {mean:+.3}{interval} from none: {verdict}"
-        )
-    };
-    merged.summary.iter().filter(is).map(say).collect()
 }
 
 /// A field of a table; a name may hold anything.
