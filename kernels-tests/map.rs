@@ -170,7 +170,6 @@ fn what_does_not_fit_is_refused(bench: &Bench) {
     refused(&bench.merge(&["even"]), &["cell.json", "damaged"]);
 }
 
-/// In a file of its own a cell of another map is named, and so is the setting.
 #[test]
 fn other_settings_are_refused_by_name() {
     let bench = Bench::new("map-other");

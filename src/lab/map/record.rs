@@ -220,10 +220,12 @@ pub(super) fn read(folder: &Path, map: &Map, cell: &Cell) -> Result<Option<CellR
 /// Refuses a file of another map, saying what differs.
 pub(super) fn refuse_others(path: &Path, there: &serde_json::Value, map: &Map) -> Result<(), LabError> {
     let here = serde_json::to_value(map).map_err(|error| LabError::Usage(error.to_string()))?;
-    let found = differences(there, &here);
+    let mut found = differences(there, &here);
     if found.is_empty() {
         return Ok(());
     }
+    // One line is not room for everything: plain values before whole lists.
+    found.sort_by_key(String::len);
     let found = files::one_line(&found.join("; "));
     Err(LabError::Usage(format!("{} is of another map: there {found} (choose another --out)", path.display())))
 }

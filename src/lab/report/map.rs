@@ -121,6 +121,11 @@ impl Entry {
     }
 }
 
+/// How a chart of one defence is called.
+fn trained(defence: &str) -> String {
+    if defence == NONE { "trained without a defence".to_owned() } else { format!("trained with {defence}") }
+}
+
 /// Three decimals with a true minus, and a plus where it is wanted.
 fn signed(value: f64, plus: bool) -> String {
     let text = if plus { format!("{value:+.3}") } else { format!("{value:.3}") };
@@ -304,7 +309,7 @@ fn surfaces(book: &Book<'_>) -> Vec<Surface> {
                         (eps_text(eps), book.plan.epochs.iter().map(value).collect())
                     })
                     .collect();
-                surface(&format!("surface-{model_at}-{ood_at}-{at}"), defence.clone(), &book.plan.epochs, &rows)
+                surface(&format!("surface-{model_at}-{ood_at}-{at}"), trained(defence), &book.plan.epochs, &rows)
             });
             let title = format!("{} on {}", score_label(score), shown_name(&ood.name));
             let charts: Vec<Drawing> = charts.collect();
@@ -395,7 +400,7 @@ fn curves(book: &Book<'_>) -> Vec<Drawing> {
                 .collect();
             let about = Curves {
                 key: &format!("curve-{model_at}-{at}"),
-                caption: book.titled(model, defence),
+                caption: book.titled(model, &trained(defence)),
                 x_name: "epoch",
                 y_name: "accuracy under PGD",
                 unit: Unit::Percent,
