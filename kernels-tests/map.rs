@@ -360,11 +360,13 @@ fn means_and_intervals_by_hand() {
     of(line(&merged, "auroc_minus_none_over_eps", "fgsm", None, 1), 0.05, both);
 
     let said = conclusions(&merged).join("\n");
-    assert!(
-        said.contains("AUROC of max logit on FakeData 0.400 (95 % interval 0.152 to 0.648) over 3 seeds"),
-        "{said}"
-    );
-    assert!(said.contains("lenet with fgsm, mean over ε: +0.250 (95 % interval +0.023 to +0.477): higher"), "{said}");
+    for part in [
+        "max logit on FakeData, epoch 3: AUROC 0.400 without a defence (95 % interval 0.152 to 0.648, 3 seeds)",
+        "; mean over ε, fgsm +0.250 (+0.023 to +0.477), higher; pgd \u{2212}0.150 (\u{2212}0.398 to +0.098), not to be told",
+        "max logit on x<y>,\"z\", epoch 3",
+    ] {
+        assert!(said.contains(part), "no '{part}' in {said}");
+    }
     assert!(said.contains("fgsm at 8/255 in 2 of 3 (first in epoch 2)"), "{said}");
     // Four comparisons a defence's epsilon: fgsm at 8/255 is higher, pgd at 8/255 lower.
     assert!(

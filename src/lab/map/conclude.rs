@@ -6,7 +6,7 @@ use crate::data::shown_name;
 
 use super::merge::Merged;
 use super::plan::{NONE, in_255ths};
-use super::summary::{Line, pairs};
+use super::summary::Line;
 
 /// `A`, `A and B`, `A, B and C`.
 fn joined(parts: &[String]) -> String {
@@ -21,62 +21,65 @@ fn signed(value: f64) -> String {
     format!("{value:+.3}").replace('-', "\u{2212}")
 }
 
-fn words(name: &str) -> String {
-    name.replace('_', " ")
-}
-
-/// The sentences, the answer to the lab's question first.
+/// The sentences, the answer to the lab's question first: set by set, by the map's first score.
 pub fn conclusions(merged: &Merged) -> Vec<String> {
     let mut said = Vec::new();
-    let map = &merged.map;
-    let (Some(&last), Some((ood, score))) = (map.plan.epochs.last(), pairs(map).next()) else { return said };
-    for model in &map.plan.models {
-        let is_main = |line: &&Line| {
-            line.model == *model
-                && line.epoch == last
-                && line.ood.as_deref() == Some(ood)
-                && line.score.as_deref() == Some(score)
-        };
-        let of = |quantity: &str| -> Vec<&Line> {
-            merged.summary.iter().filter(is_main).filter(|line| line.quantity == quantity).collect()
-        };
-        if let Some(base) = of("auroc").into_iter().find(|line| line.defence == NONE) {
-            said.push(format!(
-                "{model} without a defence, epoch {last}: AUROC of {} on {} {:.3}{} over {}.",
-                words(score),
-                shown_name(ood),
-                base.mean,
-                between(base, |value| format!("{value:.3}").replace('-', "\u{2212}")),
-                counted(base.seeds, "seed")
-            ));
-        }
-        said.extend(of("auroc_minus_none_over_eps").into_iter().map(|line| difference(model, line)));
+    let plan = &merged.map.plan;
+    let (Some(&last), Some(score)) = (plan.epochs.last(), plan.scores.first()) else { return said };
+    for model in &plan.models {
+        said.extend(merged.map.pictures.ood.iter().filter_map(|ood| answer(merged, model, last, (&ood.name, score))));
         said.extend(tally(merged, model, last));
     }
     said.extend(alarms(merged));
     said
 }
 
+/// How one score tells one set without a defence, and how far each defence lies from that.
+fn answer(merged: &Merged, model: &str, last: u32, (ood, score): (&str, &str)) -> Option<String> {
+    let of = |quantity: &str| {
+        let is = |line: &&Line| {
+            line.quantity == quantity
+                && line.model == *model
+                && line.epoch == last
+                && line.ood.as_deref() == Some(ood)
+                && line.score.as_deref() == Some(score)
+        };
+        merged.summary.iter().filter(is).collect::<Vec<_>>()
+    };
+    let base = of("auroc").into_iter().find(|line| line.defence == NONE)?;
+    let defences: Vec<String> = of("auroc_minus_none_over_eps").into_iter().map(difference).collect();
+    let rest = if defences.is_empty() { String::new() } else { format!("; mean over ε, {}", defences.join("; ")) };
+    Some(format!(
+        "{model}, {} on {}, epoch {last}: AUROC {:.3} without a defence ({}{}){rest}.",
+        score.replace('_', " "),
+        shown_name(ood),
+        base.mean,
+        between(base, "95 % interval ", |value| format!("{value:.3}").replace('-', "\u{2212}"), ", "),
+        counted(base.seeds, "seed")
+    ))
+}
+
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// Its interval in brackets, where it has one.
-fn between(line: &Line, text: impl Fn(f64) -> String) -> String {
+/// A line's interval between two texts, where it has one.
+fn between(line: &Line, before: &str, text: impl Fn(f64) -> String, after: &str) -> String {
     match (line.low95, line.high95) {
-        (Some(low), Some(high)) => format!(" (95 % interval {} to {})", text(low), text(high)),
+        (Some(low), Some(high)) => format!("{before}{} to {}{after}", text(low), text(high)),
         _ => String::new(),
     }
 }
 
 /// How a defence, over all its epsilons, stands to none.
-fn difference(model: &str, line: &Line) -> String {
+fn difference(line: &Line) -> String {
+    let interval = between(line, " (", signed, ")");
     let verdict = match line.verdict.as_deref() {
-        Some(way @ ("higher" | "lower")) => format!("{way} than without a defence, the interval leaves out 0"),
-        Some("one seed only, no spread to judge by") => "one seed only, no spread to judge by".to_owned(),
-        _ => "the interval holds 0, so these seeds cannot tell it from no defence".to_owned(),
+        Some(way @ ("higher" | "lower")) => way,
+        _ if interval.is_empty() => "one seed only, no spread to judge by",
+        _ => "not to be told from none with these seeds",
     };
-    format!("{model} with {}, mean over ε: {}{}: {verdict}.", line.defence, signed(line.mean), between(line, signed))
+    format!("{} {}{interval}, {verdict}", line.defence, signed(line.mean))
 }
 
 /// How many of all comparisons come out which way, and how many would by chance.

@@ -180,7 +180,7 @@ fn accuracies(map: &Map, group: &Group<'_>, epoch: u32, lines: &mut Vec<Line>) {
 }
 
 /// Every set of other pictures with every score.
-pub(super) fn pairs(map: &Map) -> impl Iterator<Item = (&str, &str)> {
+fn pairs(map: &Map) -> impl Iterator<Item = (&str, &str)> {
     let scores = &map.plan.scores;
     map.pictures.ood.iter().flat_map(move |ood| scores.iter().map(move |score| (ood.name.as_str(), score.as_str())))
 }

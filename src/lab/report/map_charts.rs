@@ -127,8 +127,10 @@ pub(super) fn scatter(
             share(spot.auroc, 3)
         );
         let radius = (4.5 + spot.strength as f64).min(9.0);
-        let class = format!("heat h{} edge {}", shade(spot.auroc), spot.class);
-        drawing.dot(panel.at((spot.clean, spot.robust)), radius, &class, Some(tip));
+        let (place, class) = (panel.at((spot.clean, spot.robust)), format!("heat h{} edge", shade(spot.auroc)));
+        // Shades let through what is behind them: another run must not be.
+        drawing.dot(place, radius, "ground", None);
+        drawing.dot(place, radius, &format!("{class} {}", spot.class), Some(tip));
     }
     drawing.ends_at(panel.bottom + BELOW);
     Some(drawing)
