@@ -26,11 +26,15 @@ fn settings(model: &str, batch: usize) -> Settings {
 fn the_plan_is_what_a_run_takes() {
     let folder = TempFolder::new("memory");
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
-    let adversarial = Some(Adversarial { eps: 0.01, ratio: 0.5 });
+    let adversarial = Some(Adversarial::fgsm(0.01, 0.5));
+    let named = |name: &str| Some(Adversarial::named(name, 0.01).unwrap());
     let cases = [
         ("lenet", settings("lenet", 128), few_shapes(300, 210)),
         ("lenet, sgd", Settings { optimizer: sgd, flip: true, ..settings("lenet", 32) }, few_shapes(96, 10)),
         ("lenet, adversarial", Settings { adversarial, ..settings("lenet", 64) }, few_shapes(150, 30)),
+        ("lenet, free", Settings { adversarial: named("free"), ..settings("lenet", 64) }, few_shapes(150, 30)),
+        ("lenet, pgd", Settings { adversarial: named("pgd"), ..settings("lenet", 64) }, few_shapes(150, 30)),
+        ("lenet, trades", Settings { adversarial: named("trades"), ..settings("lenet", 64) }, few_shapes(150, 30)),
         ("lab", settings("lab", 8), few_shapes(20, 3)),
         ("ae3", settings("ae3", 32), few_shapes(70, 10)),
     ];

@@ -8,6 +8,7 @@ mod held_out;
 mod mat;
 mod noise;
 mod outlier_noise;
+mod outside;
 pub mod shapes;
 mod shapes_draw;
 pub mod verify;
@@ -22,6 +23,7 @@ pub use folder::{decode_picture, picture as read_picture, read_flat as read_pict
 pub use foreign::{cifar100, outliers, svhn};
 pub use noise::{constant_colours, fake_data, uniform_noise};
 pub use outlier_noise::{blobs, gaussian_noise, rademacher_noise};
+pub use outside::{is_noise, outside, shown_name};
 
 /// Channels, height and width of every picture.
 pub const DIMS: [usize; 3] = [3, 32, 32];

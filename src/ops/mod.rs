@@ -15,6 +15,7 @@ pub mod displace;
 pub mod dropout;
 pub mod elementwise;
 pub mod gather;
+pub mod kl_divergence;
 pub mod linear;
 pub mod margin;
 pub mod matmul;

@@ -11,7 +11,7 @@ use super::super::LabError;
 use super::super::evaluate::{self, Resident};
 use super::Settings;
 use super::adversary::Adversary;
-use super::lesson::{Lesson, Pictures};
+use super::lesson::{Lesson, Moving, Pictures};
 use super::meter::LossMeter;
 
 /// What a run takes at the most.
@@ -33,25 +33,24 @@ pub fn need(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabE
 
 fn rehearse(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabError> {
     let architecture = models::architecture(&settings.model)?;
-    let mut adversary =
-        settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
+    let adversary = Adversary::of(gpu, settings, &architecture, data.train.count())?;
     let network = Network::new(gpu, architecture, settings.seed)?;
-    let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
+    let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let tape = Tape::new(gpu);
     let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
-    let mut meter = LossMeter::new(gpu)?;
+    let mut moving = Moving { meter: LossMeter::new(gpu)?, optimizer, adversary };
     let order = gpu.empty_words(train.count())?;
     // An epoch has batches of two sizes, and after them its evaluation. What comes later finds its memory in the pool.
     let whole = settings.batch.min(train.count());
     let rest = train.count() % settings.batch;
     for count in [whole, whole, if rest > 0 { rest } else { whole }] {
-        let pictures = Pictures { order: &order, first: 0, count, epoch: 1 };
-        lesson.step(&pictures, (0, 0.0), &mut adversary, (&mut meter, &mut optimizer))?;
-        meter.read(gpu)?;
+        let pictures = Pictures { order: &order, first: 0, count, pass: 1 };
+        lesson.step(&pictures, (0, 0.0), &mut moving)?;
+        moving.meter.read(gpu)?;
     }
     evaluate::quality(gpu, &network, &test, |_| {})?;
-    if let Some(adversary) = &mut adversary {
+    if let Some(adversary) = &mut moving.adversary {
         adversary.measure(gpu, &network, [(&data.train, &train), (&data.test, &test)], settings.batch)?;
     }
     let memory = gpu.memory();
