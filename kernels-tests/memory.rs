@@ -66,7 +66,7 @@ impl Watch for AtTheStart<'_> {
 #[test]
 fn the_first_step_finds_every_pipeline_made() {
     let folder = TempFolder::new("memory");
-    let adversarial = Some(Adversarial { eps: 0.01, ratio: 0.5 });
+    let adversarial = Some(Adversarial::named("trades", 0.01).unwrap());
     for settings in [Settings { adversarial, ..settings("lenet", 64) }, settings("ae3", 32)] {
         let gpu = Gpu::open(&GpuOptions::default()).unwrap();
         let mut watch = AtTheStart(&gpu, None);
