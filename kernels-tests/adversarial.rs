@@ -28,7 +28,7 @@ use silent::Silent;
 const EPS: f64 = 4.0 / 255.0;
 
 fn settings(ratio: f64) -> Settings {
-    let adversarial = Some(Adversarial { eps: EPS, ratio });
+    let adversarial = Some(Adversarial::fgsm(EPS, ratio));
     Settings { adversarial, ..Settings::plain("lenet", 1, 32, 2e-3, 1) }
 }
 
@@ -97,7 +97,7 @@ fn the_same_seed_gives_the_same_bits_and_an_epoch_says_how_the_model_withstands(
     let [first, second, other] = ["first", "second", "other"].map(|name| folder.path().join(name));
     let outcome = run(&settings, &data, &first).unwrap();
     run(&settings, &data, &second).unwrap();
-    run(&Settings { adversarial: Some(Adversarial { eps: EPS, ratio: 0.4 }), ..settings }, &data, &other).unwrap();
+    run(&Settings { adversarial: Some(Adversarial::fgsm(EPS, 0.4)), ..settings }, &data, &other).unwrap();
     let weights = |folder: &Path| fs::read(folder.join("last.safetensors")).unwrap();
     assert!(weights(&first) == weights(&second), "two equal runs differ");
     assert!(weights(&first) != weights(&other), "the ratio makes no difference");
@@ -139,7 +139,7 @@ fn what_cannot_be_trained_so_is_said() {
         [("ae3", EPS, 0.5, "ae3"), ("lenet", 0.0, 0.5, "eps"), ("lenet", 2.0, 0.5, "eps"), ("lenet", EPS, 0.0, "ratio")]
     {
         let settings =
-            Settings { model: model.to_owned(), adversarial: Some(Adversarial { eps, ratio }), ..settings(0.5) };
+            Settings { model: model.to_owned(), adversarial: Some(Adversarial::fgsm(eps, ratio)), ..settings(0.5) };
         let error = run(&settings, &data, &out).err().unwrap().to_string();
         assert!(error.contains(part), "{error}");
         assert!(!out.exists());

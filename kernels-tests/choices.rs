@@ -6,7 +6,7 @@ mod common;
 mod folder;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{assert_close, operand};
@@ -40,7 +40,10 @@ fn a_table_is_followed_and_written_down_again() {
         ("matmul nt 120x400", "vec4"),
     ]);
     follow(&gpu, &wanted).unwrap();
-    assert_eq!(record(&gpu).unwrap(), wanted);
+    let mut recorded = wanted.clone();
+    // What nothing is said of follows the whole operation.
+    recorded.insert("matmul nt".to_owned(), "registers".to_owned());
+    assert_eq!(record(&gpu).unwrap(), recorded);
     assert_eq!(tiles::conv2d(&gpu).unwrap(), ConvVariant::Naive);
     let forward = convolution("forward", [3, 6], 5, 1, 28);
     assert_eq!(tiles::conv2d_at(&gpu, forward).unwrap(), (ConvVariant::Direct, Some([3, 5])));
@@ -61,6 +64,12 @@ fn a_table_is_followed_and_written_down_again() {
     let is_gemm = |channels| at(channels) == ConvVariant::Gemm;
     assert_eq!([[31, 64], [64, 31], [32, 32]].map(is_gemm), [false, false, true]);
     assert_eq!(record(&gpu).unwrap()["conv2d"], "gemm");
+    // Products with the second operand transposed have an entry of their own.
+    follow(&gpu, &table(&[("matmul", "tiled"), ("matmul nt", "vec4")])).unwrap();
+    assert_eq!(tiles::matmul_at(&gpu, [3, 8, 8], flips(0)).unwrap(), Variant::Tiled);
+    assert_eq!(tiles::matmul_at(&gpu, [3, 5, 8], flips(1)).unwrap(), Variant::Blocked);
+    assert_eq!(tiles::matmul_at(&gpu, [3, 5, 8], flips(3)).unwrap(), Variant::Blocked);
+    assert_eq!(record(&gpu).unwrap()["matmul nt"], "vec4");
     // What a rehearsal plans with is what the run chooses.
     assert_eq!(record(&gpu.rehearsal()).unwrap(), record(&gpu).unwrap());
     assert_eq!(choices::name(product(9, 4, 7, true, false)), "matmul tn 4x9", "the batch is left out");
@@ -78,6 +87,7 @@ fn entries_that_make_no_sense_are_refused_and_change_nothing() {
         ("conv2d forward 3>6 k5 s1 w28 more", "direct", "no such operation"),
         ("conv2d forward 3>-6 k5 s1 w28", "direct", "no such operation"),
         ("matmul nn 3", "naive", "no such operation"),
+        ("matmul nn", "naive", "no such operation"),
         ("conv2d", "fast", "no variant 'fast'"),
         ("matmul", "direct", "no variant 'direct'"),
         ("conv2d", "direct 4x4", "no tile"),
@@ -186,7 +196,8 @@ fn a_run_is_repeated_from_its_result() {
     fs::write(folder.join("slow.json"), r#"{"conv2d": "direct", "matmul": "registers"}"#).unwrap();
     succeed(folder, &format!("{train} --out first --kernels slow.json"));
     let result = folder.join("first/result.json");
-    assert_eq!(read(&result)["kernel_choices"], json!({"conv2d": "direct", "matmul": "registers"}));
+    let choices = json!({"conv2d": "direct", "matmul": "registers", "matmul nt": "registers"});
+    assert_eq!(read(&result)["kernel_choices"], choices);
     succeed(folder, &format!("{train} --out second --kernels first/result.json"));
     assert_eq!(read(&folder.join("second/result.json"))["kernel_choices"], read(&result)["kernel_choices"]);
     let weights = |run: &str| fs::read(folder.join(run).join("last.safetensors")).unwrap();
@@ -237,8 +248,9 @@ fn what_the_tuner_keeps_is_followed_and_written_down() {
     if !cfg!(target_os = "linux") {
         return;
     }
-    let place = fs::read_dir(folder.join("cache/shadegrad")).unwrap().next().unwrap().unwrap().path();
-    assert!(place.file_name().unwrap().to_str().unwrap().starts_with("tuned-"));
+    let cache = fs::read_dir(folder.join("cache/shadegrad")).unwrap().map(|file| file.unwrap().path());
+    let is_tuned = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("tuned-");
+    let place = cache.into_iter().find(is_tuned).unwrap();
     // As if the tuner had found this.
     let mut tuned = read(&place);
     tuned["kernel_choices"] = json!({"conv2d forward 3>6 k5 s1 w28": "direct 3x4", "matmul": "registers"});

@@ -62,7 +62,7 @@ fn tile_edges_match_f64() {
             check(Product::new(m, n, k, flips & 1 > 0, flips & 2 > 0));
         }
     }
-    // matmul_nt: LANES COLUMNS with up to 8 columns a lane (2 elsewhere); rows 8.
+    // matmul_nt, matmul_nt_subgroup: LANES COLUMNS with up to 8 columns a lane (2 elsewhere); rows 8.
     for (m, n) in [(1, 1), (7, 8), (8, 9), (9, 63), (16, 64), (17, 65), (2, 129), (8, 519)] {
         check(Product::new(m, n, 12, m % 2 == 0, true));
     }
@@ -109,17 +109,17 @@ fn the_shape_chooses_the_kernel() {
         let ((a, _), (b, _)) = (operand(&gpu, 0, case.a_dims()), operand(&gpu, 1, case.b_dims()));
         matmul(&gpu, side(&a, case.flip_a), side(&b, case.flip_b)).unwrap();
         let grew = |name: &&str| gpu.dispatch_counts().get(name) != before.get(name);
-        ["matmul", "matmul_nn", "matmul_nt", "matmul_shared", "matmul_subgroup"]
-            .into_iter()
-            .filter(grew)
-            .collect::<Vec<_>>()
+        let names = ["matmul", "matmul_nn", "matmul_nt", "matmul_nt_subgroup", "matmul_shared", "matmul_subgroup"];
+        names.into_iter().filter(grew).collect::<Vec<_>>()
     };
     // Which is the fastest depends on the driver; tiles in workgroup memory, a GPU's own, are not for products so small.
-    let own = tiles::matmul(&gpu).unwrap();
-    let best = if own == Variant::Shared { Variant::Blocked } else { own };
-    assert!([Variant::Blocked, Variant::Subgroup].contains(&best) && (own == best || !gpu.adapter().is_software()));
+    let own = [false, true].map(|flip| tiles::matmul(&gpu, flip).unwrap());
+    let [best, transposed] = own.map(|one| if one == Variant::Shared { Variant::Blocked } else { one });
+    assert!([best, transposed].iter().all(|one| [Variant::Blocked, Variant::Subgroup].contains(one)));
+    assert!(own == [best, transposed] || !gpu.adapter().is_software());
     assert_eq!(launches(Product::new(3, 8, 5, false, false)), [best.file()]);
-    assert_eq!(launches(Product::new(3, 5, 8, true, true)), ["matmul_nt"]);
+    let file = if transposed == Variant::Blocked { "matmul_nt" } else { "matmul_nt_subgroup" };
+    assert_eq!(launches(Product::new(3, 5, 8, true, true)), [file]);
     assert_eq!(launches(Product::new(3, 5, 8, false, false)), ["matmul"]);
     assert_eq!(launches(Product::new(3, 8, 5, false, true)), ["matmul"]);
 }

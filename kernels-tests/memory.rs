@@ -12,8 +12,9 @@ use program::{shadegrad, succeed};
 use serde_json::{Value, json};
 use shadegrad::data::{self, few_shapes};
 use shadegrad::gpu::{Gpu, GpuOptions};
-use shadegrad::lab::train::{Adversarial, Settings, need, train};
+use shadegrad::lab::train::{Adversarial, Epoch, Settings, Watch, need, train};
 use shadegrad::nn::OptimizerKind;
+use shadegrad::ops::elementwise;
 use shadegrad::ops::optimizer::Sgd;
 use silent::Silent;
 
@@ -25,11 +26,15 @@ fn settings(model: &str, batch: usize) -> Settings {
 fn the_plan_is_what_a_run_takes() {
     let folder = TempFolder::new("memory");
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
-    let adversarial = Some(Adversarial { eps: 0.01, ratio: 0.5 });
+    let adversarial = Some(Adversarial::fgsm(0.01, 0.5));
+    let named = |name: &str| Some(Adversarial::named(name, 0.01).unwrap());
     let cases = [
         ("lenet", settings("lenet", 128), few_shapes(300, 210)),
         ("lenet, sgd", Settings { optimizer: sgd, flip: true, ..settings("lenet", 32) }, few_shapes(96, 10)),
         ("lenet, adversarial", Settings { adversarial, ..settings("lenet", 64) }, few_shapes(150, 30)),
+        ("lenet, free", Settings { adversarial: named("free"), ..settings("lenet", 64) }, few_shapes(150, 30)),
+        ("lenet, pgd", Settings { adversarial: named("pgd"), ..settings("lenet", 64) }, few_shapes(150, 30)),
+        ("lenet, trades", Settings { adversarial: named("trades"), ..settings("lenet", 64) }, few_shapes(150, 30)),
         ("lab", settings("lab", 8), few_shapes(20, 3)),
         ("ae3", settings("ae3", 32), few_shapes(70, 10)),
     ];
@@ -44,6 +49,55 @@ fn the_plan_is_what_a_run_takes() {
         assert!(peak <= planned.bytes && peak as f64 >= 0.7 * planned.bytes as f64, "{name}: {planned:?}, took {peak}");
         assert_eq!(largest, planned.largest_binding, "{name}");
         assert_eq!(outcome.planned_gpu_bytes, planned.bytes);
+    }
+}
+
+/// Counts a device's pipelines when the first epoch begins.
+struct AtTheStart<'a>(&'a Gpu, Option<usize>);
+
+impl Watch for AtTheStart<'_> {
+    fn begin(&mut self, _epoch: u32, _steps: usize) {
+        self.1.get_or_insert(self.0.pipelines());
+    }
+    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
+    fn end(&mut self, _epoch: &Epoch) {}
+}
+
+#[test]
+fn the_first_step_finds_every_pipeline_made() {
+    let folder = TempFolder::new("memory");
+    let adversarial = Some(Adversarial::named("trades", 0.01).unwrap());
+    for settings in [Settings { adversarial, ..settings("lenet", 64) }, settings("ae3", 32)] {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let mut watch = AtTheStart(&gpu, None);
+        train(&gpu, &settings, &few_shapes(150, 30), folder.path(), (&[], json!({})), &mut watch).unwrap();
+        let (before, after) = (watch.1.unwrap(), gpu.pipelines());
+        // Whole batches, the last one of an epoch, and the evaluation: all of it was rehearsed.
+        assert!(before > 20 && before == after, "{}: {before} before the first step, {after} after", settings.model);
+    }
+}
+
+#[test]
+fn compiled_pipelines_are_kept_where_the_driver_gives_them_and_damage_does_no_harm() {
+    let temp = TempFolder::new("pipelines");
+    let folder = temp.path().join("cache");
+    let open = || Gpu::open(&GpuOptions { pipelines: Some(folder.clone()), ..GpuOptions::default() }).unwrap();
+    let sum = |gpu: &Gpu| {
+        let (a, b) = (gpu.tensor([5], &[1.0; 5]).unwrap(), gpu.tensor([5], &[2.0; 5]).unwrap());
+        assert_eq!(gpu.read(&elementwise::add(gpu, &a, &b).unwrap()).unwrap(), [3.0; 5]);
+    };
+    sum(&open());
+    let Ok(mut files) = std::fs::read_dir(&folder) else {
+        println!("this driver gives no pipelines");
+        return;
+    };
+    let path = files.next().unwrap().unwrap().path();
+    let whole = std::fs::read(&path).unwrap();
+    assert!(whole.len() > 32 && files.next().is_none());
+    for damaged in [&whole[..20], &[&whole[..40], &[whole[40] ^ 255], &whole[41..]].concat(), b""] {
+        std::fs::write(&path, damaged).unwrap();
+        sum(&open());
+        assert_eq!(std::fs::read(&path).unwrap().len(), whole.len(), "written anew");
     }
 }
 

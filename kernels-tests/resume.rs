@@ -65,13 +65,16 @@ fn a_run_that_was_left_anywhere_goes_on_to_the_same_bits() {
     let folder = TempFolder::new("resume");
     let data = few_shapes(236, 40);
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 });
-    let adversarial = Some(Adversarial { eps: 4.0 / 255.0, ratio: 0.5 });
+    let adversarial = Some(Adversarial::fgsm(4.0 / 255.0, 0.5));
     // 30 steps an epoch, the last one smaller; losses are read back after 25, so 7 and 28 have a sum under way. After
     // each epoch's evaluation a run is asked again, and once more within it if that is long.
-    let cases: [(&str, Settings, &[usize]); 4] = [
+    let free = Some(Adversarial::named("free", 4.0 / 255.0).unwrap());
+    let cases: [(&str, Settings, &[usize]); 5] = [
         ("adam", settings(), &[1, 7, 25, 28, 30, 31, 33, 61, 62]),
         ("sgd", Settings { optimizer: sgd, ..settings() }, &[7, 44]),
         ("adversarial", Settings { adversarial, ..settings() }, &[7, 31, 32, 40]),
+        // Batches are replayed four times, so 30 steps end in the middle of one.
+        ("free", Settings { adversarial: free, ..settings() }, &[7, 28, 31, 32, 40]),
         ("ae3", Settings { model: "ae3".to_owned(), smoothing: 0.0, ..settings() }, &[28, 50]),
     ];
     for (name, settings, moments) in cases {
@@ -162,9 +165,11 @@ fn another_run_has_no_use_for_a_state() {
     let differs = |settings: Settings, data: &DataSet| state.mismatch(&gpu(), &settings, data, false).unwrap();
     assert_eq!(differs(settings(), &data), [""; 0]);
     assert_eq!(differs(Settings { rate: 0.5, ..settings() }, &data), ["settings.lr is 0.002, not 0.5"]);
-    let found =
-        differs(Settings { epochs: 3, adversarial: Some(Adversarial { eps: 0.5, ratio: 1.0 }), ..settings() }, &data);
-    assert_eq!(found[0], r#"settings.adversarial is none, not {"eps":0.5,"ratio":1.0}"#);
+    let found = differs(Settings { epochs: 3, adversarial: Some(Adversarial::fgsm(0.5, 1.0)), ..settings() }, &data);
+    assert_eq!(
+        found[0],
+        r#"settings.adversarial is none, not {"defence":"fgsm","eps":0.5,"ratio":1.0,"roll_back":false}"#
+    );
     assert_eq!(found[1], "settings.epochs is 2, not 3");
     let mut other = data.clone();
     other.train.bytes[4000] ^= 1;

@@ -13,13 +13,13 @@
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
 // must be 0 where S > 1;
-// WEIGHTS = ceil(MB KW / LANES).
+// WEIGHTS = ceil(MB KW / LANES); REST = (MB - 1) RB XB.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
 
 struct Params {
     batch: u32, in_c: u32, in_h: u32, in_w: u32,
     out_c: u32, out_h: u32, out_w: u32,
-    grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32,
+    grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32, channels: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -106,23 +106,29 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     }
 
     if index >= count { return; }
-    for (var m = 0u; m < MB; m++) { // unroll
-        if m0 + m < p.out_c {
-            for (var r = 0u; r < RB; r++) { // unroll
-                let oy = (gy0 + r) * SO + py;
-                if gy0 + r < p.grid_h && oy < p.out_h {
-                    let row = ((n * p.out_c + m0 + m) * p.out_h + oy) * p.out_w;
-                    for (var j = 0u; j < XB; j++) { // unroll
-                        let ox = (gx0 + j) * SO + px;
-                        if gx0 + j < p.grid_w && ox < p.out_w {
-                            var value = sum[(m * RB + r) * XB + j];
-                            if BIAS == 1u { value += bias[m0 + m]; }
-                            if RELU == 1u { value = select(value, 0.0, value < 0.0); }
-                            out[row + ox] = value;
-                        }
+    // A store costs llvmpipe's compiler as much as twenty products, so channels take turns at one block of stores: after
+    // each turn the sums move down by a channel. p.channels is MB, not as a constant, lest the loop be written out.
+    let channels = min(p.out_c - m0, p.channels);
+    for (var m = m0; m < m0 + channels; m++) {
+        var constant = 0.0;
+        if BIAS == 1u { constant = bias[m]; }
+        for (var r = 0u; r < RB; r++) { // unroll
+            let oy = (gy0 + r) * SO + py;
+            if gy0 + r < p.grid_h && oy < p.out_h {
+                let row = ((n * p.out_c + m) * p.out_h + oy) * p.out_w;
+                for (var j = 0u; j < XB; j++) { // unroll
+                    let ox = (gx0 + j) * SO + px;
+                    if gx0 + j < p.grid_w && ox < p.out_w {
+                        var value = sum[r * XB + j];
+                        if BIAS == 1u { value += constant; }
+                        if RELU == 1u { value = select(value, 0.0, value < 0.0); }
+                        out[row + ox] = value;
                     }
                 }
             }
+        }
+        for (var t = 0u; t < REST; t++) { // unroll
+            sum[t] = sum[t + RB * XB];
         }
     }
 }

@@ -8,13 +8,15 @@
 //
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels m x all KW taps of
 // CB neighbouring rows (c, ky), in registers.
-// KH, KW, S, SPAN, TAPS, MB, CB, XB: as in conv2d_weights.wgsl; HELD = ceil(MB XB / LANES).
+// KH, KW, S, SPAN, TAPS, MB, CB, XB: as in conv2d_weights.wgsl; HELD = ceil(MB XB / LANES);
+// REST = (CB MB - 1) KW.
 // Grid: x = ceil(in_c KH / (CB LANES)), y = splits, z = ceil(out_c / MB).
 
 struct Params {
     batch: u32, in_c: u32, in_h: u32, in_w: u32,
     out_c: u32, out_h: u32, out_w: u32,
     padding: u32, images: u32,          // images a split
+    turns: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -71,14 +73,18 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
             }
         }
     }
-    for (var b = 0u; b < CB; b++) { // unroll
-        for (var m = 0u; m < MB; m++) { // unroll
-            if index + b < rows && m0 + m < p.out_c {
-                let out = ((group.y * p.out_c + m0 + m) * rows + index + b) * KW;
-                for (var kx = 0u; kx < KW; kx++) { // unroll
-                    partial[out + kx] = sum[(b * MB + m) * KW + kx];
-                }
+    // Rows of taps take turns at one row of stores, as channels do in conv2d_subgroup.wgsl. p.turns is CB MB.
+    for (var t = 0u; t < p.turns; t++) {
+        let row = index + t / MB;
+        let m = m0 + t % MB;
+        if row < rows && m < p.out_c {
+            let out = ((group.y * p.out_c + m) * rows + row) * KW;
+            for (var kx = 0u; kx < KW; kx++) { // unroll
+                partial[out + kx] = sum[kx];
             }
+        }
+        for (var i = 0u; i < REST; i++) { // unroll
+            sum[i] = sum[i + KW];
         }
     }
 }

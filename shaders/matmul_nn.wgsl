@@ -4,10 +4,10 @@
 // One invocation: ROWS x (COLUMNS vec4) of C in registers. The address of A is the same for the whole
 // workgroup (a broadcast on GPUs; llvmpipe reads it lane by lane all the same); lanes run along the contiguous n.
 // No workgroup memory, no barrier: on llvmpipe both cost more than they save.
-// ROWS, COLUMNS, LANES: tile; BIAS, RELU: 0 or 1.
+// ROWS, COLUMNS, LANES: tile; REST = (ROWS - 1) COLUMNS; BIAS, RELU: 0 or 1.
 // Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
 
-struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32 }
+struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -42,14 +42,25 @@ fn matmul_nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             }
         }
     }
-    for (var r = 0u; r < ROWS; r++) { // unroll
+    // Rows take turns at one row of stores, as channels do in conv2d_subgroup.wgsl. p.rows is ROWS.
+    var constant: array<vec4<f32>, COLUMNS>;
+    if BIAS == 1u {
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            if row0 + r < p.m && column0 + j * LANES < width {
-                var value = sum[r * COLUMNS + j];
-                if BIAS == 1u { value += bias[column[j]]; }
+            constant[j] = bias[column[j]];
+        }
+    }
+    let rows = min(p.m - row0, p.rows);
+    for (var row = row0; row < row0 + rows; row++) {
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            if column0 + j * LANES < width {
+                var value = sum[j];
+                if BIAS == 1u { value += constant[j]; }
                 if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
-                c[(row0 + r) * width + column[j]] = value;
+                c[row * width + column[j]] = value;
             }
+        }
+        for (var i = 0u; i < REST; i++) { // unroll
+            sum[i] = sum[i + COLUMNS];
         }
     }
 }

@@ -4,10 +4,10 @@
 //
 // One invocation: ROWS x COLUMNS of C. A lane owns COLUMNS rows of B and reads them as vec4; A's address
 // is the same for the whole workgroup, and each of its values serves all COLUMNS.
-// ROWS, COLUMNS, LANES: tile; BIAS, RELU: 0 or 1.
+// ROWS, COLUMNS, LANES: tile; REST = (ROWS - 1) COLUMNS; BIAS, RELU: 0 or 1.
 // Grid: x = ceil(n / (LANES COLUMNS)), y = ceil(m / ROWS).
 
-struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32 }
+struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -44,15 +44,26 @@ fn matmul_nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             }
         }
     }
-    for (var r = 0u; r < ROWS; r++) { // unroll
+    // Rows take turns at one row of stores, as channels do in conv2d_subgroup.wgsl. p.rows is ROWS.
+    var constant: array<f32, COLUMNS>;
+    if BIAS == 1u {
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            if row0 + r < p.m && column0 + j * LANES < p.n {
-                let parts = sum[r * COLUMNS + j];
+            constant[j] = bias[column[j]];
+        }
+    }
+    let rows = min(p.m - row0, p.rows);
+    for (var row = row0; row < row0 + rows; row++) {
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            if column0 + j * LANES < p.n {
+                let parts = sum[j];
                 var value = (parts.x + parts.y) + (parts.z + parts.w);
-                if BIAS == 1u { value += bias[column[j]]; }
+                if BIAS == 1u { value += constant[j]; }
                 if RELU == 1u { value = select(value, 0.0, value < 0.0); }
-                c[(row0 + r) * p.n + column[j]] = value;
+                c[row * p.n + column[j]] = value;
             }
+        }
+        for (var i = 0u; i < REST; i++) { // unroll
+            sum[i] = sum[i + COLUMNS];
         }
     }
 }

@@ -1,15 +1,17 @@
 // matmul_subgroup: C[m, n] = sum over k of A[m, k] B[k, n] (+ bias[n]) (then ReLU), A held by the lanes of one subgroup.
 // matmul_nn.wgsl with one difference: there all lanes read the same ROWS values of A for each k, here each lane reads
-// one value of A, and broadcasts, which are register moves, hand them round.
+// HELD of them, and broadcasts, which are register moves, hand them round. With fewer rows than lanes one read brings A
+// for STEPS values of k:
 //
-//     lane          0    1    2  ...  ROWS-1 | ROWS ...        one read brings A for
-//     holds A    [0,k] [1,k] [2,k]           | [0,k+1] ...     STEPS = LANES / ROWS values of k
+//     lane          0    1    2  ...  ROWS-1 | ROWS ...
+//     holds A    [0,k] [1,k] [2,k]           | [0,k+1] ...
 //
 // B is row-major and n a multiple of 4; A is read through strides, so it may be transposed.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: ROWS x (COLUMNS vec4) of C.
-// ROWS, COLUMNS, LANES, STEPS: tile; BIAS, RELU: 0 or 1. Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
+// ROWS, COLUMNS, LANES: tile; STEPS = max(LANES / ROWS, 1); HELD = ceil(ROWS / LANES); REST = (ROWS - 1) COLUMNS;
+// BIAS, RELU: 0 or 1. Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
 
-struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32 }
+struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -22,7 +24,10 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     let row0 = group.y * ROWS;
     let column0 = group.x * LANES * COLUMNS + lane;
     // Rows and columns past the edge repeat the last one; only their store is left out.
-    let start = min(row0 + lane % ROWS, p.m - 1u) * p.a_row;
+    var start: array<u32, HELD>;
+    for (var v = 0u; v < HELD; v++) { // unroll
+        start[v] = min(row0 + (v * LANES + lane) % ROWS, p.m - 1u) * p.a_row;
+    }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) { // unroll
         column[j] = min(column0 + j * LANES, width - 1u);
@@ -32,7 +37,10 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     for (var k0 = 0u; k0 < p.k; k0 += STEPS) {
         // What lies past the last k counts as zero, in A and in B: zero times infinity is not zero.
         let own = k0 + lane / ROWS;
-        let held = select(0.0, a[start + min(own, p.k - 1u) * p.a_column], own < p.k);
+        var held: array<f32, HELD>;
+        for (var v = 0u; v < HELD; v++) { // unroll
+            held[v] = select(0.0, a[start[v] + min(own, p.k - 1u) * p.a_column], own < p.k);
+        }
         for (var s = 0u; s < STEPS; s++) { // unroll
             let k = min(k0 + s, p.k - 1u);
             var line: array<vec4<f32>, COLUMNS>;
@@ -40,21 +48,32 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
                 line[j] = select(vec4<f32>(0.0), b[k * width + column[j]], k0 + s < p.k);
             }
             for (var r = 0u; r < ROWS; r++) { // unroll
-                let factor = subgroupBroadcast(held, s * ROWS + r);
+                let factor = subgroupBroadcast(held[(s * ROWS + r) / LANES], (s * ROWS + r) % LANES);
                 for (var j = 0u; j < COLUMNS; j++) { // unroll
                     sum[r * COLUMNS + j] += factor * line[j];
                 }
             }
         }
     }
-    for (var r = 0u; r < ROWS; r++) { // unroll
+    // Rows take turns at one row of stores, as channels do in conv2d_subgroup.wgsl. p.rows is ROWS.
+    var constant: array<vec4<f32>, COLUMNS>;
+    if BIAS == 1u {
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            if row0 + r < p.m && column0 + j * LANES < width {
-                var value = sum[r * COLUMNS + j];
-                if BIAS == 1u { value += bias[column[j]]; }
+            constant[j] = bias[column[j]];
+        }
+    }
+    let rows = min(p.m - row0, p.rows);
+    for (var row = row0; row < row0 + rows; row++) {
+        for (var j = 0u; j < COLUMNS; j++) { // unroll
+            if column0 + j * LANES < width {
+                var value = sum[j];
+                if BIAS == 1u { value += constant[j]; }
                 if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
-                c[(row0 + r) * width + column[j]] = value;
+                c[row * width + column[j]] = value;
             }
+        }
+        for (var i = 0u; i < REST; i++) { // unroll
+            sum[i] = sum[i + COLUMNS];
         }
     }
 }

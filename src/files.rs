@@ -1,6 +1,8 @@
 //! Files are written beside their place and renamed, so that nobody ever reads half of one.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -42,18 +44,47 @@ pub(crate) fn write_error(path: &Path, error: &io::Error) -> FileError {
     FileError::Write { path: path.to_owned(), reason: reason(error) }
 }
 
+/// A path with more at its name's end.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(more);
+    path.with_file_name(name)
+}
+
+/// Writes a file and makes sure that it has reached the disk: some file systems rename first and write later.
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// What no other process has, on this machine or on another: containers that share a folder share their numbers, too.
+fn unique() -> String {
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
+/// Writes a file that nobody has written yet, whole; whether it did. Of processes that try at once, one does.
+pub fn write_first(path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
+    if path.exists() {
+        return Ok(false);
+    }
+    let part = beside(path, &format!(".{}.part", unique()));
+    let place = || match fs::hard_link(&part, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        // Not every file system has links. There the last of several at once wins.
+        Err(_) => fs::rename(&part, path).map(|()| true),
+    };
+    let outcome = write_synced(&part, bytes).and_then(|()| place());
+    // Worthless from here on, whatever came of it.
+    let _ = fs::remove_file(&part);
+    outcome.map_err(|error| write_error(path, &error))
+}
+
 /// Writes a whole file, or leaves what was there.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let beside = path.with_file_name(name);
-    // Only what has reached the disk may take the old file's place: some file systems rename first and write later.
-    let whole = || {
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    whole().and_then(|()| fs::rename(&beside, path)).map_err(|error| {
+    let beside = beside(path, ".part");
+    write_synced(&beside, bytes).and_then(|()| fs::rename(&beside, path)).map_err(|error| {
         // The part is worthless; that it may not be removable either changes nothing.
         let _ = fs::remove_file(&beside);
         write_error(path, &error)
@@ -76,7 +107,7 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 pub fn prepare_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(|error| write_error(path, &error))?;
     // Of this process alone: two that try one folder at once must not remove each other's.
-    let probe = path.join(format!(".shadegrad-probe-{}", std::process::id()));
+    let probe = path.join(format!(".shadegrad-probe-{}", unique()));
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(|error| write_error(path, &error))
 }
 

@@ -37,6 +37,8 @@ pub enum Purpose {
     RademacherImages = 12,
     /// Blobs; `item` is the image.
     BlobImages = 13,
+    /// Where the attack on a step of training starts; `item` is the picture's number in the run.
+    Defence = 14,
 }
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

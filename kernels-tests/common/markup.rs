@@ -1,5 +1,7 @@
 //! Just enough of HTML to check a page: elements that nest, attributes, text, tables.
 
+use std::collections::HashSet;
+
 /// A piece of a page, in its order.
 #[derive(Debug, PartialEq)]
 pub enum Piece {
@@ -121,4 +123,49 @@ pub fn text(pieces: &[Piece]) -> String {
     let texts =
         pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None });
     texts.collect::<Vec<_>>().join("\n")
+}
+
+/// Takes a report apart and checks what must hold for every one: nothing from outside, words for every picture, ids that
+/// lead somewhere, and no number that is none.
+pub fn checked(page: &str) -> Vec<Piece> {
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+    let lower = page.to_lowercase();
+    for outside in ["<script", "@import", "url(", "srcset", "<iframe", "<object", "<embed", "<base"] {
+        assert!(!lower.contains(outside), "{outside} in the page");
+    }
+    let pieces = pieces(page);
+    let (mut ids, mut refs) = (HashSet::new(), Vec::new());
+    for (at, piece) in pieces.iter().enumerate() {
+        let Piece::Open { name, attributes } = piece else { continue };
+        for (key, value) in attributes {
+            match key.as_str() {
+                "id" => assert!(ids.insert(value.as_str()), "two elements are called {value}"),
+                "src" => assert!(value.starts_with("data:image/png;base64,"), "src {:.40}", value),
+                "href" => match value.strip_prefix('#') {
+                    Some(id) => refs.push(id),
+                    None => assert_eq!(value, "data:,"),
+                },
+                "aria-labelledby" => refs.extend(value.split(' ')),
+                "d" | "x" | "y" | "width" | "height" | "cx" | "cy" | "r" | "viewBox" => {
+                    assert!(!value.contains("NaN") && !value.contains("inf"), "{key}={value}");
+                }
+                _ => assert!(!key.starts_with("on") && key != "style", "{key} on <{name}>"),
+            }
+        }
+        if name == "img" {
+            assert!(piece.attribute("alt").is_some_and(|alt| alt.len() > 3), "a picture without words: {attributes:?}");
+        }
+        if name == "svg" {
+            assert_eq!(piece.attribute("role"), Some("img"));
+            assert!(pieces[at + 1].opens("title") && matches!(&pieces[at + 2], Piece::Text(text) if text.len() > 3));
+            assert!(pieces[at + 4].opens("desc") && matches!(&pieces[at + 5], Piece::Text(text) if text.len() > 10));
+        }
+    }
+    for id in refs {
+        assert!(ids.contains(id), "nothing is called {id}");
+    }
+    for word in text(&pieces).split(|letter: char| !letter.is_alphanumeric()) {
+        assert!(!["NaN", "inf", "Infinity", "None", "Some", "undefined"].contains(&word), "{word} in the text");
+    }
+    pieces
 }

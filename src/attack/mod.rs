@@ -16,6 +16,7 @@
 //! no weight-gradient kernel runs. Nothing leaves [`Batch`] that has not been checked ([`AttackError`] says against
 //! what), and [`Attacker::finish`] makes sure that the model is what it was.
 
+mod ascent;
 mod batch;
 mod carlini_wagner;
 mod check;
@@ -28,6 +29,7 @@ use crate::gpu::{Gpu, GpuError, Result as GpuResult, Tensor, Words};
 use crate::nn::{Mode, Network};
 use crate::ops::perturb;
 
+pub use ascent::Ascent;
 pub use batch::{Attacker, Batch};
 pub use method::{Bim, CarliniWagner, DeepFool, Method, MiFgsm, Norm, Pgd, RFgsm};
 

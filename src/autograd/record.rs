@@ -10,7 +10,7 @@ use crate::ops::elementwise;
 use crate::ops::matmul::{Epilogue, Operand, matmul, matmul_into, plain, transposed};
 use crate::ops::pool::Pooled;
 use crate::ops::reduce::{self, Reduction};
-use crate::ops::{cross_entropy, linear, margin, mse, normalize, pool};
+use crate::ops::{cross_entropy, kl_divergence, linear, margin, mse, normalize, pool};
 
 /// A batch-norm layer's state and mode.
 #[derive(Clone, Debug)]
@@ -287,6 +287,23 @@ impl Tape {
         Ok(self.record(margins, &[logits], || {
             let shape = z.shape();
             shaped(shape, move |gpu, dy, dz| margin::backward(gpu, &z, &labels, sign, dy, dz))
+        }))
+    }
+
+    /// KL(softmax(a) || softmax(b)) of each row: [N].
+    pub fn kl_divergence(&self, a: Var, b: Var) -> Result<Var> {
+        let (first, second) = (self.get("kl_divergence", a)?, self.get("kl_divergence", b)?);
+        let each = kl_divergence::forward(&self.gpu, &first, &second)?;
+        Ok(self.record(each, &[a, b], || {
+            Box::new(move |gpu, dk, wanted| {
+                let places = [wanted.place(0, first.shape())?, wanted.place(1, first.shape())?];
+                for (is_second, place) in [false, true].into_iter().zip(&places) {
+                    if let Some(place) = place {
+                        kl_divergence::backward(gpu, &first, &second, dk, is_second, place)?;
+                    }
+                }
+                Ok(places.into())
+            })
         }))
     }
 

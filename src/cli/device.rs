@@ -65,7 +65,7 @@ impl Device {
 
     /// The same for a command that computes nothing.
     pub fn open_unchecked(&self, json: bool) -> Result<Gpu, LabError> {
-        let gpu = Gpu::open(&self.options())?;
+        let gpu = Gpu::open(&GpuOptions { pipelines: kept::folder(), ..self.options() })?;
         output::adapter(gpu.adapter(), json);
         Ok(gpu)
     }

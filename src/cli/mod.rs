@@ -9,6 +9,7 @@ mod info;
 mod interrupt;
 mod kernels;
 mod lab;
+mod map;
 mod ood;
 mod output;
 mod profile;
@@ -64,6 +65,9 @@ enum Command {
     Ood(ood::Args),
     /// Run every exercise of the lab from nothing; leaves one report with all figures in a folder
     Lab(lab::Args),
+    /// Train and measure models over defences, epsilons, epochs and seeds, in cells that any number of processes share;
+    /// leaves tables and one report
+    Map(map::Args),
     /// Measure the kernels beside the adapter's own ceilings, and whole training and attack steps
     Bench(bench::Args),
     /// Where the time of a training or attack step goes, kernel by kernel
@@ -114,6 +118,7 @@ pub fn run() -> ExitCode {
         Command::Attack(args) => attack::run(&args, device),
         Command::Ood(args) => ood::run(&args, device),
         Command::Lab(args) => lab::run(&args, device),
+        Command::Map(args) => map::run(&args, device),
         Command::Bench(args) => bench::run(&args, device),
         Command::Profile(args) => profile::run(&args, device),
         Command::Selftest(args) => selftest::run(&args, device),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::data::{self, DataSet, Images};
+use crate::data::{self, DataSet};
 use crate::gpu::Gpu;
 use crate::lab::LabError;
 use crate::lab::detect::{self, Outcome, Pair};
@@ -72,8 +72,9 @@ pub struct Args {
     json: bool,
 }
 
+/// A score, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
+pub(super) enum Name {
     /// Every score below
     All,
     /// The largest logit (Hendrycks et al. 2022)
@@ -126,46 +127,23 @@ impl Name {
     }
 }
 
+/// The scores of these names in the house's order, each once.
+pub(super) fn scores(names: &[Name]) -> Vec<Score> {
+    let all = names.contains(&Name::All);
+    let named: Vec<Score> = names.iter().filter_map(|name| name.score()).collect();
+    let chosen = |score: &Score| if all { *score != Score::NegMse } else { named.contains(score) };
+    Score::ALL.into_iter().filter(chosen).collect()
+}
+
 impl Args {
     fn wanted(&self) -> Wanted {
-        let all = self.score.contains(&Name::All);
-        let named: Vec<Score> = self.score.iter().filter_map(|name| name.score()).collect();
-        // In the house's order, each once.
-        let chosen = |score: &Score| if all { *score != Score::NegMse } else { named.contains(score) };
         Wanted {
-            scores: Score::ALL.into_iter().filter(chosen).collect(),
+            scores: scores(&self.score),
             odin_eps: self.odin_eps,
             odin_temperature: self.odin_temperature,
             knn_k: self.knn_k,
             ash_percentile: self.ash_percentile,
         }
-    }
-}
-
-/// Names of noise; any other name is a folder's.
-const NOISE: [&str; 6] = ["fake", "uniform", "gaussian", "rademacher", "constant", "blobs"];
-
-fn noise(name: &str, seed: u64, count: usize) -> Images {
-    match name {
-        "uniform" => data::uniform_noise(seed, count),
-        "gaussian" => data::gaussian_noise(seed, count),
-        "rademacher" => data::rademacher_noise(seed, count),
-        "constant" => data::constant_colours(seed, count),
-        "blobs" => data::blobs(seed, count),
-        _ => data::fake_data(seed, 0, count),
-    }
-}
-
-/// What plots call it.
-fn shown_name(name: &str) -> &str {
-    match name {
-        "fake" => "FakeData",
-        "uniform" => "uniform noise",
-        "gaussian" => "Gaussian noise",
-        "rademacher" => "Rademacher noise",
-        "constant" => "plain colours",
-        "held-out" => "held-out classes",
-        folder => folder.trim_end_matches('/').rsplit('/').next().unwrap_or(folder),
     }
 }
 
@@ -177,22 +155,19 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     let id = set.test.clone().truncated(limit);
     let count = args.count.map_or(id.count(), |count| count as usize);
     // Noise cannot fail but takes a moment; a folder may be bad, and then no device is needed.
-    let pictures = match NOISE.contains(&args.ood.as_str()) {
-        true => None,
-        false if args.ood == "held-out" => Some(data::held_out(&args.subject.data)?.truncated(count)),
-        false => Some(data::outliers(&args.ood, count)?),
-    };
+    let open = || data::outside(&args.ood, &args.subject.data, (args.seed, count));
+    let pictures = if data::is_noise(&args.ood) { None } else { Some(open()?) };
     let _lock = FolderLock::take(&args.out)?;
     let gpu = device.open(args.json)?;
     let network = models::build(&gpu, &state, plan)?;
     let begun = std::time::Instant::now();
-    let ood = pictures.unwrap_or_else(|| noise(&args.ood, args.seed, count));
+    let ood = pictures.map_or_else(open, Ok)?;
     let needs_features = wanted.scores != Wanted::default().scores;
     let head = needs_features.then(|| fitted::head(&gpu, &network)).transpose()?;
     let fit = if wanted.needs_fit() { Some(fit(args, &gpu, &network, &set)?) } else { None };
     let scorer = Scorer { gpu: &gpu, network: &network, wanted: &wanted, head, fit };
     let bar = output::bar(id.count() + ood.count(), "scoring", "images");
-    let pair = Pair { id: &id, id_name: &set.name, ood: &ood, ood_name: shown_name(&args.ood) };
+    let pair = Pair { id: &id, id_name: &set.name, ood: &ood, ood_name: data::shown_name(&args.ood) };
     let scores = detect::detect(&scorer, &pair, &args.out, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let outcome = Outcome {

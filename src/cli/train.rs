@@ -1,5 +1,6 @@
 //! `shadegrad train`.
 
+mod adversarial;
 mod resume;
 
 use std::path::PathBuf;
@@ -10,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::data;
 use crate::lab::LabError;
-use crate::lab::train::{self, Adversarial, Care, Epoch, Robustness, Settings, Watch};
+use crate::lab::train::{self, Care, Epoch, Robustness, Settings, Watch};
 use crate::lock::FolderLock;
 use crate::models;
 use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
 
 use super::{Device, interrupt, output};
+use adversarial::Options;
 use resume::{refuse_to_lose, resumed, say_where_it_goes_on};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -36,12 +38,6 @@ enum Plan {
     Cosine,
     #[value(alias = "one-cycle")]
     Triangular,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Attack {
-    Fgsm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,7 +73,11 @@ pub struct Args {
     /// Weight decay: an L2 penalty for SGD and Adam, decoupled for AdamW
     #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
     weight_decay: f64,
-    #[arg(long, default_value = "constant", help = "How the learning rate changes over the run")]
+    #[arg(
+        long,
+        default_value = "constant",
+        help = "How the learning rate changes over the run (triangular: up to the full rate at --peak, then down)"
+    )]
     schedule: Plan,
     /// Epochs between two falls of '--schedule step'
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
@@ -91,16 +91,9 @@ pub struct Args {
     /// Label smoothing (leave it out where OOD scores are wanted)
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     smoothing: f64,
-    /// Train on attacked pictures, too: each step attacks its own with the weights as they are
-    #[arg(long, value_name = "ATTACK", requires = "adv_eps")]
-    adv: Option<Attack>,
-    /// How far that attack may move each pixel, in pixel units on [0, 1]: k/255 or a decimal
-    #[arg(long, value_name = "EPS", requires = "adv", value_parser = some_length, allow_hyphen_values = true)]
-    adv_eps: Option<f64>,
-    /// Share of the attacked pictures in the loss: (1 - ratio) x mean loss of the clean ones + ratio x mean loss of the
-    /// attacked ones; at 1 only those are trained on
-    #[arg(long, value_name = "RATIO", default_value_t = 0.5, value_parser = whole_share)]
-    adv_ratio: f64,
+    #[command(flatten)]
+    #[serde(flatten)]
+    adversarial: Options,
     /// Mirror pictures at random
     #[arg(long)]
     flip: bool,
@@ -163,7 +156,7 @@ fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, S
         .ok_or_else(|| format!("{wanted} is needed"))
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     number(text, "a number above 0", |value| value > 0.0)
 }
 
@@ -173,17 +166,6 @@ fn not_negative(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, "a number of at least 0 and below 1", |value| (0.0..1.0).contains(&value))
-}
-
-fn whole_share(text: &str) -> Result<f64, String> {
-    number(text, "a number above 0 and at most 1", |value| value > 0.0 && value <= 1.0)
-}
-
-fn some_length(text: &str) -> Result<f64, String> {
-    super::length(text)
-        .ok()
-        .filter(|&value| value > 0.0)
-        .ok_or_else(|| "a number above 0 and at most 1 is needed, such as 8/255 or 0.03".to_owned())
 }
 
 /// Shows a bar an epoch and a line after it.
@@ -224,9 +206,13 @@ impl Watch for Display {
         }
         let now = epoch.robustness.pgd_train_accuracy;
         if let (Some(true), Some(before), Some(now)) = (epoch.robustness.alarm, self.withstood, now) {
+            let then = match epoch.robustness.rolled_back_to {
+                Some(to) => format!("the weights go back to the end of epoch {to}, and training ends"),
+                None => "distrust accuracies under FGSM from here on".to_owned(),
+            };
             output::complain(&format!(
                 "alarm: accuracy under PGD on a fixed training batch fell from {:.1} to {:.1} % in epoch {}: this looks \
-                 like catastrophic overfitting, so distrust accuracies under FGSM from here on",
+                 like catastrophic overfitting, so {then}",
                 100.0 * before,
                 100.0 * now,
                 epoch.epoch
@@ -253,10 +239,10 @@ fn under_attack(robustness: &Robustness) -> String {
 }
 
 impl Args {
-    fn settings(&self, train_images: usize) -> Settings {
+    fn settings(&self, train_images: usize) -> Result<Settings, LabError> {
         let adam = Adam { weight_decay: self.weight_decay, ..Adam::default() };
         let per_epoch = train_images.div_ceil(self.batch as usize) as u64;
-        Settings {
+        Ok(Settings {
             model: self.model.clone(),
             epochs: self.epochs,
             batch: self.batch as usize,
@@ -284,11 +270,8 @@ impl Args {
             shift: self.shift as usize,
             early_stop: self.early_stop,
             steps: self.steps,
-            adversarial: self
-                .adv
-                .zip(self.adv_eps)
-                .map(|(Attack::Fgsm, eps)| Adversarial { eps, ratio: self.adv_ratio }),
-        }
+            adversarial: self.adversarial.chosen()?,
+        })
     }
 }
 
@@ -296,13 +279,14 @@ pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError
     let plan = models::architecture(&args.model)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
     let (fresh, resume) = (args.fresh, args.resume);
-    let (args, state) = if resume { resumed(args, given, &out)? } else { (args, None) };
+    let (mut args, state) = if resume { resumed(args, given, &out)? } else { (args, None) };
+    args.adversarial = args.adversarial.resolved()?;
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
     }
     let limit = |count: Option<u32>| count.map_or(usize::MAX, |count| count as usize);
     let set = data::open(&args.data)?.truncated(limit(args.train_images), limit(args.test_images));
-    let settings = args.settings(set.train.count());
+    let settings = args.settings(set.train.count())?;
     settings.check()?;
     let _lock = FolderLock::take(&out)?;
     let gpu = device.open(args.json)?;

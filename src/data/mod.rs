@@ -8,10 +8,12 @@ mod held_out;
 mod mat;
 mod noise;
 mod outlier_noise;
+mod outside;
 pub mod shapes;
 mod shapes_draw;
 pub mod verify;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::files::FileError;
@@ -21,6 +23,7 @@ pub use folder::{decode_picture, picture as read_picture, read_flat as read_pict
 pub use foreign::{cifar100, outliers, svhn};
 pub use noise::{constant_colours, fake_data, uniform_noise};
 pub use outlier_noise::{blobs, gaussian_noise, rademacher_noise};
+pub use outside::{is_noise, outside, shown_name};
 
 /// Channels, height and width of every picture.
 pub const DIMS: [usize; 3] = [3, 32, 32];
@@ -164,19 +167,29 @@ pub fn built_in() -> DataSet {
 
 /// So many of the built-in `shapes`: training and test pictures come from two seeds.
 pub fn few_shapes(train: u32, test: u32) -> DataSet {
-    let draw = |seed: u64, count: u32| {
-        let mut images = Images::default();
-        let mut picture = [0; SIZE];
-        for index in 0..count {
-            let label = shapes::picture(seed, index, &mut picture);
-            images.push(label, &picture);
-        }
-        images
-    };
     DataSet {
         name: "shapes".to_owned(),
         classes: shapes::CLASSES.map(str::to_owned).to_vec(),
-        train: draw(0, train),
-        test: draw(1, test),
+        train: drawn(0, train),
+        test: drawn(1, test),
     }
+}
+
+/// The first `count` pictures of a seed, drawn on all cores: each depends on nothing but seed and index.
+fn drawn(seed: u64, count: u32) -> Images {
+    let mut images = Images { bytes: vec![0; count as usize * SIZE], labels: vec![0; count as usize] };
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let share = (count as usize).div_ceil(threads).max(1);
+    let parts = images.bytes.chunks_mut(share * SIZE).zip(images.labels.chunks_mut(share));
+    std::thread::scope(|scope| {
+        for (part, (pictures, labels)) in parts.enumerate() {
+            scope.spawn(move || {
+                for (index, (picture, label)) in (part * share..).zip(pictures.as_chunks_mut().0.iter_mut().zip(labels))
+                {
+                    *label = shapes::picture(seed, index as u32, picture);
+                }
+            });
+        }
+    });
+    images
 }

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::adapter::{self, AdapterSummary};
 use super::check::Checker;
 use super::kernel::{Cache, UNIFORM_BYTES};
+use super::pipelines::Pipelines;
 use super::pool::Pool;
 use super::precision::{self, Cooperative, Precision};
 use super::profile::Work;
@@ -26,6 +28,8 @@ pub struct GpuOptions {
     pub precision: Precision,
     /// Breaks a kernel on purpose, for the test of the self-test.
     pub broken: Option<Broken>,
+    /// Folder in which compiled pipelines are kept from one run to the next, where the driver hands them out.
+    pub pipelines: Option<PathBuf>,
 }
 
 /// A kernel that is to compute wrong numbers: its source is changed before it is compiled. A field of the library's options
@@ -40,10 +44,12 @@ pub struct Broken {
     pub to: &'static str,
 }
 
-/// Asked for where the adapter has them: half precision, subgroup operations, and timing on the device. No kernel
-/// needs any of them.
-const WANTED: wgpu::Features =
-    wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
+/// Asked for where the adapter has them: half precision, subgroup operations, timing on the device, and compiled
+/// pipelines to keep. No kernel needs any of them.
+const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::PIPELINE_CACHE);
 
 /// A problem that kernels are chosen for: what is computed, and its extents.
 pub type Place = (&'static str, [usize; 5]);
@@ -140,6 +146,7 @@ impl Gpu {
             note(&seen, Fault::Lost(format!("{reason:?} {message}").trim().to_owned()));
         });
         let stream = RefCell::new(Stream::new(&device));
+        let kept = options.pipelines.as_deref().and_then(|folder| Pipelines::open(&device, &summary, folder));
         Ok(Self(Rc::new(Inner {
             device,
             queue,
@@ -152,7 +159,7 @@ impl Gpu {
             refused: RefCell::default(),
             choices: RefCell::default(),
             pool: Pool::default(),
-            cache: RefCell::new(Cache::new(options.broken)),
+            cache: RefCell::new(Cache::new(options.broken, kept)),
             stream,
             poison: Cell::new(options.poison),
             work: Cell::default(),
@@ -379,6 +386,7 @@ impl Gpu {
             return Err(GpuError::operand(kernel.name, format!("a grid of {:?} workgroups is not possible", grid.0)));
         }
         if self.0.rehearses {
+            self.0.cache.borrow_mut().want(kernel, consts);
             return Ok(());
         }
         if self.0.stream.borrow().is_full() {

@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::pipelines::Pipelines;
 use super::unroll::unroll;
 use super::{Broken, GpuError, Result, Span};
 
@@ -74,7 +78,13 @@ pub(super) struct Cache {
     pipelines: HashMap<(usize, Vec<u32>), Rc<Pipeline>>,
     bind_groups: HashMap<BindingKey, Rc<wgpu::BindGroup>>,
     broken: Option<Broken>,
+    kept: Option<Pipelines>,
+    /// What a rehearsal would have launched, in the order of the first launches.
+    wanted: Vec<Wanted>,
 }
+
+/// A kernel and the values of its constants.
+type Wanted = (&'static Kernel, Vec<Const>);
 
 /// Bytes of a uniform block, the same for every kernel so that they share one ring.
 pub(super) const UNIFORM_BYTES: u64 = 256;
@@ -84,8 +94,8 @@ const MAX_BIND_GROUPS: usize = 8192;
 
 impl Cache {
     /// Nothing made yet.
-    pub(super) fn new(broken: Option<Broken>) -> Self {
-        Self { broken, ..Self::default() }
+    pub(super) fn new(broken: Option<Broken>, kept: Option<Pipelines>) -> Self {
+        Self { broken, kept, ..Self::default() }
     }
 
     /// The kernel's text, or what a test made of it.
@@ -107,39 +117,63 @@ impl Cache {
         kernel: &'static Kernel,
         consts: &[Const],
     ) -> Result<Rc<Pipeline>> {
-        let key = (std::ptr::from_ref(kernel) as usize, consts.iter().map(|&(_, value)| value).collect::<Vec<u32>>());
+        let key = key(kernel, consts);
         if let Some(found) = self.pipelines.get(&key) {
             return Ok(found.clone());
         }
         let layout = self.layout(device, kernel.access);
-        let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let body =
-            unroll(&self.source(kernel), consts).map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
-        // Extensions stand before everything else.
-        let (enabled, body): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
-        let text = [&enabled.join("\n"), "\n", &head, &body.join("\n")].concat();
-        let descriptor =
-            wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
-        let module = device.create_shader_module(descriptor);
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: Some(&layout.pipeline),
-            module: &module,
-            entry_point: Some(kernel.entry),
-            // Every kernel writes what it reads of workgroup memory, so it need not be zeroed first.
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(GpuError::Kernel { kernel: kernel.name, reason: error.to_string() });
-        }
+        let kept = self.kept.as_ref().map(Pipelines::cache);
+        let pipeline = compile(device, (&layout.pipeline, kept), kernel, &self.source(kernel), consts)?;
         let made = Rc::new(Pipeline { pipeline, layout });
         self.pipelines.insert(key, made.clone());
         Ok(made)
+    }
+
+    /// How many pipelines were made.
+    pub(super) fn count(&self) -> usize {
+        self.pipelines.len()
+    }
+
+    /// Notes what a rehearsal would launch.
+    pub(super) fn want(&mut self, kernel: &'static Kernel, consts: &[Const]) {
+        let is_it = |(known, values): &Wanted| std::ptr::eq(*known, kernel) && values == consts;
+        if !self.wanted.iter().any(is_it) {
+            self.wanted.push((kernel, consts.to_vec()));
+        }
+    }
+
+    /// Makes the pipelines that a rehearsal noted, on as many threads as the processor has cores.
+    pub(super) fn prepare(&mut self, device: &wgpu::Device, rehearsal: &Self) -> Result<()> {
+        let missing =
+            rehearsal.wanted.iter().filter(|(kernel, consts)| !self.pipelines.contains_key(&key(kernel, consts)));
+        let missing: Vec<&Wanted> = missing.collect();
+        let layouts: Vec<Rc<Layout>> = missing.iter().map(|(kernel, _)| self.layout(device, kernel.access)).collect();
+        // Layouts are counted without locks, so threads see only what wgpu made.
+        let work: Vec<(&wgpu::PipelineLayout, Cow<'static, str>)> =
+            layouts.iter().zip(&missing).map(|(layout, (kernel, _))| (&layout.pipeline, self.source(kernel))).collect();
+        let kept = self.kept.as_ref().map(Pipelines::cache);
+        let next = AtomicUsize::new(0);
+        let worker = || {
+            let mut made = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let (Some((kernel, consts)), Some((layout, source))) = (missing.get(index), work.get(index)) else {
+                    return made;
+                };
+                made.push((index, compile(device, (layout, kept), kernel, source, consts)));
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(missing.len());
+        let made: Vec<(usize, Result<wgpu::ComputePipeline>)> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+            started.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        for (index, pipeline) in made {
+            let (kernel, consts) = missing[index];
+            let made = Rc::new(Pipeline { pipeline: pipeline?, layout: layouts[index].clone() });
+            self.pipelines.insert(key(kernel, consts), made);
+        }
+        Ok(())
     }
 
     fn layout(&mut self, device: &wgpu::Device, access: &'static str) -> Rc<Layout> {
@@ -209,6 +243,45 @@ impl Cache {
     /// Forgets bind groups, which keep their buffers alive.
     pub(super) fn drop_bind_groups(&mut self) {
         self.bind_groups.clear();
+    }
+}
+
+fn key(kernel: &'static Kernel, consts: &[Const]) -> (usize, Vec<u32>) {
+    (std::ptr::from_ref(kernel) as usize, consts.iter().map(|&(_, value)| value).collect())
+}
+
+/// One pipeline from a kernel's text and constants.
+fn compile(
+    device: &wgpu::Device,
+    (layout, kept): (&wgpu::PipelineLayout, Option<&wgpu::PipelineCache>),
+    kernel: &Kernel,
+    source: &str,
+    consts: &[Const],
+) -> Result<wgpu::ComputePipeline> {
+    let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let body = unroll(source, consts).map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
+    // Extensions stand before everything else.
+    let (enabled, body): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
+    let text = [&enabled.join("\n"), "\n", &head, &body.join("\n")].concat();
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
+    let module = device.create_shader_module(descriptor);
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(kernel.name),
+        layout: Some(layout),
+        module: &module,
+        entry_point: Some(kernel.entry),
+        // Every kernel writes what it reads of workgroup memory, so it need not be zeroed first.
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: kept,
+    });
+    match pollster::block_on(scope.pop()) {
+        Some(error) => Err(GpuError::Kernel { kernel: kernel.name, reason: error.to_string() }),
+        None => Ok(pipeline),
     }
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod context;
 mod error;
 mod kernel;
+mod pipelines;
 mod pool;
 mod precision;
 mod profile;

@@ -4,10 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::Gpu;
 use super::context::Inner;
 use super::pool::Pool;
 use super::stream::Stream;
+use super::{Gpu, Result};
 
 impl Gpu {
     /// This device, rehearsing: limits and choices of kernels are the same, every array reads as zeros, and
@@ -34,5 +34,19 @@ impl Gpu {
             checker: Cell::new(None),
             rehearses: true,
         }))
+    }
+
+    /// Makes every pipeline that a rehearsal of this device would have used, side by side on all cores, so that the first
+    /// step need not wait for one after the other.
+    ///
+    /// # Errors
+    /// [`GpuError::Kernel`](super::GpuError::Kernel) if the driver rejects a kernel.
+    pub fn prepare(&self, rehearsal: &Self) -> Result<()> {
+        self.0.cache.borrow_mut().prepare(&self.0.device, &rehearsal.0.cache.borrow())
+    }
+
+    /// Pipelines made so far.
+    pub fn pipelines(&self) -> usize {
+        self.0.cache.borrow().count()
     }
 }

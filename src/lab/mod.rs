@@ -7,12 +7,14 @@ pub mod bench;
 pub mod detect;
 pub mod evaluate;
 pub mod fitted;
+pub mod map;
 pub mod plots;
 pub mod profile;
 pub mod report;
 pub mod results;
 pub mod run;
 pub mod score;
+mod seeds;
 pub mod train;
 pub mod workload;
 

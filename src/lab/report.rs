@@ -9,9 +9,10 @@ mod drawing;
 mod findings;
 mod gallery;
 mod groups;
+mod map;
+mod map_charts;
 mod page;
 mod reported;
-mod seeds;
 mod tables;
 
 use std::path::Path;
@@ -19,11 +20,13 @@ use std::path::Path;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use serde::Serialize;
 
 use crate::files;
 
 use super::LabError;
 use super::axis::{share, thousands};
+use super::map::Merged;
 use super::results::LabResult;
 
 /// Why a page could not be made.
@@ -44,7 +47,7 @@ impl From<Error> for TemplateError {
     }
 }
 
-const TEMPLATES: [(&str, &str); 10] = [
+const TEMPLATES: [(&str, &str); 12] = [
     ("page.html", include_str!("report/page.html")),
     ("chart.html", include_str!("report/chart.html")),
     ("detection.html", include_str!("report/detection.html")),
@@ -55,6 +58,8 @@ const TEMPLATES: [(&str, &str); 10] = [
     ("conditions.html", include_str!("report/conditions.html")),
     ("repeat.html", include_str!("report/repeat.html")),
     ("style.css", include_str!("report/style.css")),
+    ("map.html", include_str!("report/map.html")),
+    ("map.css", include_str!("report/map.css")),
 ];
 
 /// Writes the report of a run.
@@ -73,15 +78,28 @@ pub fn html(result: &LabResult) -> Result<String, LabError> {
     if result.classifiers.is_empty() {
         return Err(LabError::Usage("there is nothing to report: the result holds no classifier".to_owned()));
     }
-    let render = || environment()?.get_template("page.html")?.render(Serde(page::Page::new(result)));
+    rendered("page.html", page::Page::new(result))
+}
+
+/// The report of a map as text.
+///
+/// # Errors
+/// When a template and the result do not fit: a mistake in the program.
+pub fn map_html(merged: &Merged) -> Result<String, LabError> {
+    rendered("map.html", map::Page::new(merged))
+}
+
+fn rendered(template: &str, page: impl Serialize) -> Result<String, LabError> {
+    let render = || environment()?.get_template(template)?.render(Serde(page));
     Ok(render().map_err(TemplateError::from)?)
 }
 
 fn environment() -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    // The style sheet is ours, word for word; all else is escaped, whatever its file is called.
-    environment.set_auto_escape_callback(|name| if name == "style.css" { AutoEscape::None } else { AutoEscape::Html });
+    // The style sheets are ours, word for word; all else is escaped, whatever its file is called.
+    environment
+        .set_auto_escape_callback(|name| if name.ends_with(".css") { AutoEscape::None } else { AutoEscape::Html });
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;

@@ -1,6 +1,7 @@
 //! The training loop.
 
 mod adversary;
+mod defence;
 mod lesson;
 mod memory;
 mod meter;
@@ -15,7 +16,7 @@ use serde::Serialize;
 use crate::autograd::Tape;
 use crate::data::DataSet;
 use crate::files;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Words};
 use crate::models;
 use crate::nn::{CheckpointError, Network, Optimizer};
 use crate::ops::choices;
@@ -24,13 +25,14 @@ use crate::random::{Purpose, Stream};
 use super::LabError;
 use super::evaluate::{self, Resident};
 use adversary::Adversary;
-use state::Keeper;
+use state::{Keeper, Refuge};
 
-pub(in crate::lab) use lesson::{Lesson, Pictures};
+pub(in crate::lab) use lesson::{Lesson, Moving, Pictures};
 pub(in crate::lab) use meter::LossMeter;
 
+pub use defence::{Adversarial, Defence};
 pub use memory::{Need, need};
-pub use record::{Adversarial, Epoch, Outcome, Robustness, Settings, Watch};
+pub use record::{Epoch, Outcome, Robustness, Settings, Watch};
 pub use state::{Position, State, differences};
 
 /// Losses are read back once in so many steps: often enough for a progress bar, seldom enough not to
@@ -79,34 +81,34 @@ pub fn train_kept(
             "training needs a batch of at least 1, training pictures and test pictures".to_owned(),
         ));
     }
+    settings.check()?;
     let architecture = models::architecture(&settings.model)?;
-    let mut adversary =
-        settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
     let need = memory::plan(gpu, settings, data, care.memory_limit)?;
     files::prepare_folder(out)?;
     let identity = state::identity(gpu, settings, data)?;
     let keeper = Keeper { folder: out, identity, command: notes.0, arguments: notes.1.clone() };
     let started = Instant::now();
+    let adversary = Adversary::of(gpu, settings, &architecture, data.train.count())?;
     let network = Network::new(gpu, architecture, settings.seed)?;
-    let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
+    let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let per_epoch = train.count().div_ceil(settings.batch);
     let total_steps = (u64::from(settings.epochs) * per_epoch as u64).min(settings.steps.unwrap_or(u64::MAX));
     let tape = Tape::new(gpu);
     let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
-    let mut meter = LossMeter::new(gpu)?;
-    let mut at = Position::default();
+    let mut moving = Moving { meter: LossMeter::new(gpu)?, optimizer, adversary };
+    let (replays, rolls_back) = settings.adversarial.map_or((1, false), |chosen| (chosen.replays(), chosen.roll_back));
+    let (mut at, mut refuge) = (Position::default(), None);
+    // The order of the pass over the set that is under way, and its number.
+    let mut order: Option<(u32, Words)> = None;
     if let Some(state) = &care.from {
-        at = state.restore(gpu, &network, &mut optimizer, &mut meter)?;
-        if let Some(adversary) = &mut adversary {
-            adversary.continue_from(at.withstood);
-        }
+        (at, refuge) = state.restore(gpu, &network, &mut moving, rolls_back)?;
         write_metrics(out, &at.epochs)?;
         watch.resumed(&at.epochs);
     }
     let spent = at.spent;
 
-    while (at.epochs.len() as u32) < settings.epochs && !is_waiting_in_vain(settings, &at) {
+    while (at.epochs.len() as u32) < settings.epochs && !is_over(settings, &at) {
         // The epoch's steps were all done when the run was left in the evaluation after them.
         let (epoch, first_step) = (at.epochs.len() as u32 + 1, at.step - at.index as u64);
         if first_step >= total_steps {
@@ -114,32 +116,33 @@ pub fn train_kept(
         }
         let steps = per_epoch.min((total_steps - first_step) as usize);
         watch.begin(epoch, steps);
-        let order = Stream::new(settings.seed, Purpose::Shuffle, epoch).permutation(train.count() as u32);
-        let order = gpu.words(&order)?;
         let (begun, before) = (Instant::now(), at.seconds);
         let clock = || before + begun.elapsed().as_secs_f64();
         for index in at.index..steps {
-            let first = index * settings.batch;
+            // In any training but the free one a pass is an epoch, and this batch the epoch's number `index`.
+            let batch = at.step / u64::from(replays);
+            let (pass, first) =
+                ((batch / per_epoch as u64) as u32 + 1, (batch % per_epoch as u64) as usize * settings.batch);
             let count = settings.batch.min(train.count() - first);
             let rate = settings.schedule.rate(settings.rate, at.step, total_steps);
             if care.check {
                 gpu.check_finite(at.step + 1)?;
             }
-            let pictures = Pictures { order: &order, first, count, epoch };
-            lesson.step(&pictures, (at.step, rate), &mut adversary, (&mut meter, &mut optimizer))?;
+            let order = ordered(gpu, &mut order, settings.seed, pass, train.count())?;
+            lesson.step(&Pictures { order, first, count, pass }, (at.step, rate), &mut moving)?;
             at.step += 1;
             at.index = index + 1;
             if at.index.is_multiple_of(WINDOW) || at.index == steps {
-                let mean = meter.read(gpu)?;
+                let mean = moving.meter.read(gpu)?;
                 if !mean.is_finite() {
                     return Err(LabError::Diverged { step: at.step });
                 }
-                watch.step(at.index, mean, meter.images as f64 / clock());
+                watch.step(at.index, mean, moving.meter.images as f64 / clock());
             }
             let stop = watch.interrupted();
             if stop || care.every.is_some_and(|every| at.step.is_multiple_of(every)) {
                 (at.seconds, at.spent) = (clock(), spent + started.elapsed().as_secs_f64());
-                keeper.keep(gpu, (&network, &optimizer, &meter), &at)?;
+                keeper.keep(gpu, (&network, &moving, refuge.as_ref()), &at)?;
             }
             if stop {
                 return Err(interrupted(&at, out));
@@ -151,50 +154,70 @@ pub fn train_kept(
         if !quality.is_finite() {
             return Err(LabError::Diverged { step: at.step });
         }
-        let robustness = match &mut adversary {
+        let mut robustness = match &mut moving.adversary {
             Some(adversary) => {
                 // This may take minutes and changes nothing, so it can be left and done again.
                 if watch.interrupted() {
                     at.spent = spent + started.elapsed().as_secs_f64();
-                    keeper.keep(gpu, (&network, &optimizer, &meter), &at)?;
+                    keeper.keep(gpu, (&network, &moving, refuge.as_ref()), &at)?;
                     return Err(interrupted(&at, out));
                 }
                 adversary.measure(gpu, &network, [(&data.train, &train), (&data.test, &test)], settings.batch)?
             }
             None => Robustness::default(),
         };
+        let measured = match watch.measure(gpu, &network, epoch) {
+            // So can this be.
+            Err(LabError::Interrupted { .. }) => {
+                at.spent = spent + started.elapsed().as_secs_f64();
+                keeper.keep(gpu, (&network, &moving, refuge.as_ref()), &at)?;
+                return Err(interrupted(&at, out));
+            }
+            outcome => outcome?,
+        };
+        let shelter = refuge.as_ref().filter(|_| rolls_back && robustness.alarm == Some(true));
+        robustness.rolled_back_to = shelter.map(|_| epoch - 1);
         let memory = gpu.memory();
         let line = Epoch {
             epoch,
             steps: at.step,
-            train_loss: meter.total / meter.images as f64,
+            train_loss: moving.meter.total / moving.meter.images as f64,
             quality,
             learning_rate: settings.schedule.rate(settings.rate, at.step - 1, total_steps),
-            images_per_second: meter.images as f64 / at.seconds,
+            images_per_second: moving.meter.images as f64 / at.seconds,
             seconds: at.seconds,
             gpu_bytes: memory.live + memory.pooled,
             robustness,
-            measured: watch.measure(gpu, &network, epoch)?,
+            measured,
         };
-        let notes = [("epoch", epoch.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
+        if let (Some(shelter), Some(before)) = (shelter, at.epochs.last()) {
+            shelter.enter(gpu, &network, &mut moving.optimizer, before.steps)?;
+            at.step = before.steps;
+        }
+        let of = robustness.rolled_back_to.unwrap_or(epoch);
+        let notes = [("epoch", of.to_string()), ("seed", settings.seed.to_string()), ("data", data.name.clone())];
         // A maximum may pass over NaN, so a good loss does not prove good weights.
         let save = |name: &str| match network.save(gpu, &out.join(name), &notes) {
             Err(CheckpointError::NotFinite { .. }) => Err(LabError::Diverged { step: at.step }),
             outcome => Ok(outcome?),
         };
         save("last.safetensors")?;
-        if at.best.is_none_or(|(_, before)| quality.rank() > before.rank()) {
+        // A model that overfits so may be the best on clean pictures.
+        if of == epoch && at.best.is_none_or(|(_, before)| quality.rank() > before.rank()) {
             save("best.safetensors")?;
             at.best = Some((epoch, quality));
         }
         at.epochs.push(line);
         write_metrics(out, &at.epochs)?;
         // The state comes last: what it says was done is done.
-        meter.restart();
+        moving.meter.restart();
         (at.index, at.seconds) = (0, 0.0);
-        at.withstood = adversary.as_ref().and_then(Adversary::withstood);
+        at.withstood = moving.adversary.as_ref().and_then(Adversary::withstood);
+        if rolls_back && of == epoch {
+            refuge = Some(Refuge::here(gpu, &network, &moving.optimizer)?);
+        }
         at.spent = spent + started.elapsed().as_secs_f64();
-        keeper.keep(gpu, (&network, &optimizer, &meter), &at)?;
+        keeper.keep(gpu, (&network, &moving, refuge.as_ref()), &at)?;
         if let Some(line) = at.epochs.last() {
             watch.end(line);
         }
@@ -203,7 +226,9 @@ pub fn train_kept(
         }
     }
 
-    let (Some(last), Some((best_epoch, best))) = (at.epochs.last(), at.best) else {
+    let rolled_back_to = at.epochs.last().and_then(|epoch| epoch.robustness.rolled_back_to);
+    let ended = rolled_back_to.map_or(at.epochs.len(), |epoch| epoch as usize);
+    let (Some(last), Some((best_epoch, best))) = (at.epochs[..ended].last(), at.best) else {
         return Err(LabError::Usage("nothing to train: --epochs and --steps must be at least 1".to_owned()));
     };
     let trained: f64 = at.epochs.iter().map(|epoch| epoch.seconds).sum();
@@ -229,6 +254,7 @@ pub fn train_kept(
         best_epoch,
         best,
         robustness: last.robustness,
+        rolled_back_from: rolled_back_to.map(|_| at.epochs.len() as u32),
         images_per_second: images / trained,
         peak_gpu_bytes: memory.peak,
         planned_gpu_bytes: need.bytes,
@@ -241,8 +267,27 @@ pub fn train_kept(
     Ok(outcome)
 }
 
-/// Whether so many epochs have brought nothing better that the run is to end.
-fn is_waiting_in_vain(settings: &Settings, at: &Position) -> bool {
+/// The order of a pass over the set. Each is made once; the one before gives its memory back first.
+fn ordered<'a>(
+    gpu: &Gpu,
+    order: &'a mut Option<(u32, Words)>,
+    seed: u64,
+    pass: u32,
+    images: usize,
+) -> Result<&'a Words, LabError> {
+    let kept = order.take().filter(|(of, _)| *of == pass);
+    let kept = match kept {
+        Some(kept) => kept,
+        None => (pass, gpu.words(&Stream::new(seed, Purpose::Shuffle, pass).permutation(images as u32))?),
+    };
+    Ok(&order.insert(kept).1)
+}
+
+/// Whether the run has gone back and ended, or so many epochs have brought nothing better that it is to end.
+fn is_over(settings: &Settings, at: &Position) -> bool {
+    if at.epochs.last().is_some_and(|epoch| epoch.robustness.rolled_back_to.is_some()) {
+        return true;
+    }
     let waited = at.epochs.len() as u32 - at.best.map_or(0, |(epoch, _)| epoch);
     at.best.is_some() && settings.early_stop.is_some_and(|patience| waited >= patience)
 }

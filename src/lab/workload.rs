@@ -9,7 +9,7 @@ use crate::nn::{Network, Optimizer, Task};
 
 use super::LabError;
 use super::evaluate::Resident;
-use super::train::{Lesson, LossMeter, Pictures, Settings};
+use super::train::{Lesson, LossMeter, Moving, Pictures, Settings};
 
 /// Which step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,7 @@ pub struct Workload {
     kind: Kind,
     settings: Settings,
     network: Network,
-    optimizer: Optimizer,
-    meter: LossMeter,
+    moving: Moving,
     tape: Tape,
     set: Resident,
     order: Words,
@@ -80,8 +79,8 @@ impl Workload {
                 Some((x, gpu.words(&labels)?, out))
             }
         };
-        let (meter, tape) = (LossMeter::new(gpu)?, Tape::new(gpu));
-        Ok(Self { gpu: gpu.clone(), kind, settings, network, optimizer, meter, tape, set, order, steps: 0, attacked })
+        let (moving, tape) = (Moving { meter: LossMeter::new(gpu)?, optimizer, adversary: None }, Tape::new(gpu));
+        Ok(Self { gpu: gpu.clone(), kind, settings, network, moving, tape, set, order, steps: 0, attacked })
     }
 
     /// Which step this is.
@@ -97,9 +96,8 @@ impl Workload {
         }
         let lesson =
             Lesson { gpu, settings: &self.settings, network: &self.network, train: &self.set, tape: &self.tape };
-        let pictures = Pictures { order: &self.order, first: 0, count: self.settings.batch, epoch: 1 };
-        let moved = (&mut self.meter, &mut self.optimizer);
-        lesson.step(&pictures, (self.steps, self.settings.rate), &mut None, moved)?;
+        let pictures = Pictures { order: &self.order, first: 0, count: self.settings.batch, pass: 1 };
+        lesson.step(&pictures, (self.steps, self.settings.rate), &mut self.moving)?;
         self.steps += 1;
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Choices of kernels as results write them down and `--kernels` takes them again: a table of names.
 //!
-//! `conv2d` and `matmul` name the variant that everything is computed by; an entry with a problem behind the operation names
+//! `conv2d` and `matmul` name the variant that everything is computed by, `matmul nt` the one for products whose second
+//! operand lies transposed; an entry with a problem behind the operation names
 //! the one for that problem, and its tile (channels x positions of one invocation) where that was tuned:
 //!
 //! ```json
-//! { "conv2d": "subgroup", "matmul": "vec4", "conv2d forward 3>6 k5 s1 w28": "subgroup 6x4", "matmul nt 120x400": "vec4" }
+//! { "conv2d": "subgroup", "matmul": "vec4", "matmul nt": "subgroup", "conv2d forward 3>6 k5 s1 w28": "subgroup 6x4",
+//!   "matmul nt 120x400": "vec4" }
 //! ```
 //!
 //! Problems leave the batch out, so that a choice serves every batch of its layer.
@@ -47,6 +49,9 @@ pub fn product(m: usize, n: usize, k: usize, flip_a: bool, flip_b: bool) -> Plac
     (pass, [n, if flip_a { m } else { k }, 0, 0, 0])
 }
 
+/// All products whose second operand lies transposed.
+pub(super) const TRANSPOSED: Place = (PRODUCTS[1], [0; 5]);
+
 /// A whole operation.
 pub(super) fn whole(operation: &'static str) -> Place {
     (operation, [0; 5])
@@ -54,7 +59,9 @@ pub(super) fn whole(operation: &'static str) -> Place {
 
 /// The entry's name.
 pub fn name((pass, [a, b, kernel, stride, width]): Place) -> String {
-    if PASSES.contains(&pass) {
+    if (pass, [a, b, kernel, stride, width]) == TRANSPOSED {
+        format!("{MATMUL} {pass}")
+    } else if PASSES.contains(&pass) {
         format!("{CONV2D} {pass} {a}>{b} k{kernel} s{stride} w{width}")
     } else if PRODUCTS.contains(&pass) {
         format!("{MATMUL} {pass} {a}x{b}")
@@ -75,7 +82,8 @@ pub fn value(choice: Choice) -> String {
 pub fn record(gpu: &Gpu) -> Result<Table> {
     let mut table: Table = gpu.choices().into_iter().map(|(place, choice)| (name(place), value(choice))).collect();
     table.insert(CONV2D.to_owned(), tiles::conv2d(gpu)?.name().to_owned());
-    table.insert(MATMUL.to_owned(), tiles::matmul(gpu)?.name().to_owned());
+    table.insert(MATMUL.to_owned(), tiles::matmul(gpu, false)?.name().to_owned());
+    table.insert(name(TRANSPOSED), tiles::matmul(gpu, true)?.name().to_owned());
     Ok(table)
 }
 
@@ -93,8 +101,13 @@ fn place(entry: &str) -> Option<Place> {
         convolution(pass, channels, kernel?, stride?, width?)
     } else {
         let pass = PRODUCTS.into_iter().find(|&one| one == pass)?;
-        let (a, b) = words.next()?.split_once('x')?;
-        (pass, [a.parse().ok()?, b.parse().ok()?, 0, 0, 0])
+        match words.next() {
+            None if pass == TRANSPOSED.0 => TRANSPOSED,
+            sizes => {
+                let (a, b) = sizes?.split_once('x')?;
+                (pass, [a.parse().ok()?, b.parse().ok()?, 0, 0, 0])
+            }
+        }
     };
     words.next().is_none().then_some(found)
 }

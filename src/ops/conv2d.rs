@@ -7,7 +7,7 @@
 use bytemuck::NoUninit;
 
 use super::choices;
-use super::tiles::{self, ConvVariant};
+use super::tiles::{self, ConvVariant, WeightTile};
 use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, coop, dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
@@ -19,6 +19,8 @@ static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw")
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
 static WEIGHTS_SUBGROUP: Kernel =
     kernel!("conv2d_backward_weights", "conv2d_weights_subgroup", "conv2d_weights", "rrw");
+
+static WEIGHTS_LINES: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights_lines", "conv2d_weights", "rrw");
 
 /// Stride and padding of a convolution, the same in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ struct DirectParams {
     padding: u32,
     first_px: u32,
     phases_x: u32,
+    /// Of a block; only the kernels with register blocks alone ask for it.
+    channels: u32,
 }
 
 /// How the direct kernel walks: forward, or backward-data by phases.
@@ -159,14 +163,14 @@ fn columns_of_phases(
     ];
     let phases = walk.output_stride * columns;
     let extents = [out_c, batch * grid_h * grid_w];
-    let (launched, grid) = if variant == ConvVariant::Coop {
+    let (launched, grid, channel_block) = if variant == ConvVariant::Coop {
         let (launched, tile, grid) = conv2d_coop::tile(gpu, walk.flip, extents, phases)?;
         consts.extend(tile);
-        (launched, grid)
+        (launched, grid, 0)
     } else if variant == ConvVariant::Gemm {
         let (tile, grid) = gemm::tile(chosen, extents, phases);
         consts.extend(tile);
-        (walk.kernels[variant as usize], grid)
+        (walk.kernels[variant as usize], grid, 0)
     } else {
         let [rows, row_block, channel_block] =
             tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
@@ -175,6 +179,7 @@ fn columns_of_phases(
             ("MB", channel_block as u32),
             ("RB", rows as u32),
             ("SHARED", rows as u32 - 1),
+            ("REST", ((channel_block - 1) * rows * row_block) as u32),
             ("XB", row_block as u32),
             ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
             ("LANES", lanes),
@@ -182,7 +187,7 @@ fn columns_of_phases(
         ]);
         let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
             .layers(phases * out_c.div_ceil(channel_block));
-        (walk.kernels[variant as usize], grid)
+        (walk.kernels[variant as usize], grid, channel_block)
     };
     let params = DirectParams {
         batch: batch as u32,
@@ -192,6 +197,7 @@ fn columns_of_phases(
         padding: walk.padding as u32,
         first_px: first as u32,
         phases_x: columns as u32,
+        channels: channel_block as u32,
     };
     // All rows of phases together meet every row of the kernel once.
     let outputs = batch * out_c * grid_h * grid_w * columns;
@@ -313,6 +319,7 @@ struct WeightsParams {
     output: [u32; 3],
     padding: u32,
     images: u32,
+    turns: u32,
 }
 
 /// The gradient with respect to the weights, written to `dw` [Cout, Cin, k, k].
@@ -336,34 +343,46 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         return conv2d_coop::backward_weights(gpu, x, dy, window, dw);
     }
     let lanes = tiles::lanes(gpu, variant);
-    let row_block = tile.map_or_else(|| tiles::positions(gpu, variant, out_w, out_c <= 4), |[_, positions]| positions);
-    let [channel_block, rows] = tiles::weight_tile(gpu, variant, out_c, in_c * kernel, kernel, row_block);
-    let channel_block = tile.map_or(channel_block, |[channels, _]| channels);
-    let row_groups = (in_c * kernel).div_ceil(lanes as usize * rows);
+    let WeightTile { lines, channels: channel_block, rows, positions: row_block } =
+        tiles::weight_tile(gpu, variant, [in_c, out_c], kernel, out_w, tile);
+    // What the lanes run over: input channels, or rows of taps.
+    let row_groups =
+        if lines { in_c.div_ceil(lanes as usize) } else { (in_c * kernel).div_ceil(lanes as usize * rows) };
+    // What takes turns at the stores: rows of taps, or with `lines` all taps of a channel.
+    let (turns, turn) = if lines { (channel_block, kernel * kernel) } else { (rows * channel_block, kernel) };
+    let kept = kernel.saturating_sub(window.stride);
     let groups = row_groups * out_c.div_ceil(channel_block);
     // Enough workgroups to keep the device busy, and no more: each split costs a copy of the weights.
     let wanted: usize = if gpu.adapter().is_software() { 16 } else { 1024 };
     let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
     let splits = batch.div_ceil(images);
-    let consts: [Const; 10] = [
+    let consts: [Const; 13] = [
         ("KH", kernel as u32),
         ("KW", kernel as u32),
+        ("KEPT", kept as u32),
+        ("FRESH", (kernel - kept) as u32),
         ("S", window.stride as u32),
         ("MB", channel_block as u32),
         ("CB", rows as u32),
         ("TAPS", (rows * channel_block * kernel) as u32),
+        ("REST", ((turns - 1) * turn) as u32),
         ("XB", row_block as u32),
         ("SPAN", ((row_block - 1) * window.stride + kernel) as u32),
         ("LANES", lanes),
         ("HELD", ((channel_block * row_block) as u32).div_ceil(lanes)),
     ];
-    let launched = if variant == ConvVariant::Subgroup { &WEIGHTS_SUBGROUP } else { &WEIGHTS };
+    let launched = match variant {
+        ConvVariant::Subgroup if lines => &WEIGHTS_LINES,
+        ConvVariant::Subgroup => &WEIGHTS_SUBGROUP,
+        _ => &WEIGHTS,
+    };
     let params = WeightsParams {
         batch: batch as u32,
         input: [in_c as u32, in_h as u32, in_w as u32],
         output: [out_c as u32, out_h as u32, out_w as u32],
         padding: window.padding as u32,
         images: images as u32,
+        turns: turns as u32,
     };
     gpu.next_work(2 * dy.count() * in_c * kernel * kernel, 4 * (x.count() + dy.count() + dw.count()));
     let grid = Grid([row_groups as u32, splits as u32, out_c.div_ceil(channel_block) as u32]);

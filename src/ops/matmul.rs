@@ -16,6 +16,7 @@ static REGISTERS: Kernel = kernel!("matmul_blocked", "matmul_blocked", "matmul_b
 static SHARED: Kernel = kernel!("matmul_shared", "matmul_shared", "matmul_shared", "rrrw");
 static COOP: [Kernel; 2] = coop_kernels!("matmul_coop", "matmul_coop", "matmul_coop", "rrrrw");
 static SUBGROUP: Kernel = kernel!("matmul_subgroup", "matmul_subgroup", "matmul_subgroup", "rrrw");
+static NT_SUBGROUP: Kernel = kernel!("matmul_nt_subgroup", "matmul_nt_subgroup", "matmul_nt_subgroup", "rrrw");
 static SPLIT_K: Kernel = kernel!("matmul_split_k", "matmul_split_k", "split_k", "rrw");
 static SPLIT_K_FINISH: Kernel = kernel!("matmul_split_k_finish", "matmul_split_k", "finish", "rrw");
 
@@ -63,7 +64,7 @@ pub enum Variant {
     Registers,
     /// Tiles in workgroup memory, of each a block in registers; any shape.
     Shared,
-    /// Lanes of a subgroup share the first operand; the second one not transposed, n a multiple of four.
+    /// As the blocked ones, with the first operand shared by the lanes of a subgroup.
     Subgroup,
     /// The inner dimension shared out among workgroups; the second operand not transposed, n a multiple of four.
     SplitK,
@@ -131,8 +132,8 @@ impl Variant {
     pub fn fits(self, n: usize, k: usize, transposed: bool) -> bool {
         match self {
             Self::Naive | Self::Tiled | Self::Registers | Self::Shared | Self::Coop => true,
-            Self::Blocked => (if transposed { k } else { n }).is_multiple_of(4),
-            Self::Subgroup | Self::SplitK => !transposed && n.is_multiple_of(4),
+            Self::Blocked | Self::Subgroup => (if transposed { k } else { n }).is_multiple_of(4),
+            Self::SplitK => !transposed && n.is_multiple_of(4),
         }
     }
 
@@ -143,8 +144,9 @@ impl Variant {
                 return Ok(());
             }
             format!("this adapter cannot run the {} kernel, or computes wrong numbers with it", self.name())
-        } else if self == Self::Blocked {
-            format!("the blocked kernel needs a multiple of 4, not {}", if b.transposed { k } else { n })
+        } else if self != Self::SplitK {
+            let (name, found) = (self.name(), if b.transposed { k } else { n });
+            format!("the {name} kernel needs a multiple of 4, not {found}")
         } else {
             format!("the {} kernel needs rows of a multiple of 4 in the second operand, not {n}", self.name())
         };
@@ -178,6 +180,7 @@ struct BlockedParams {
     n: u32,
     k: u32,
     a: [u32; 2],
+    rows: u32,
 }
 
 #[repr(C)]
@@ -232,13 +235,15 @@ pub fn matmul_with(
     let flags = [("BIAS", u32::from(epilogue.bias.is_some())), ("RELU", u32::from(epilogue.relu))];
     let (m, n, k) = (m as u32, n as u32, k as u32);
     let strided = NaiveParams { m, n, k, a: a.strides(), b: b.strides() };
-    let params = BlockedParams { m, n, k, a: a.strides() };
+    let params = |rows| BlockedParams { m, n, k, a: a.strides(), rows };
     let flips = [("FLIP_A", u32::from(a.transposed)), ("FLIP_B", u32::from(b.transposed))];
     let lanes = lanes(gpu);
     let software = gpu.adapter().is_software();
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
     // Software adapters have registers to spill and slow loads; GPUs have the opposite.
     let most = if software { [4, 8] } else { [1, 2] };
+    // Where lanes share the first operand, rows are cheaper: more of them. Rows, and columns of a transposed operand.
+    let most_shared = if software { [16, 4] } else { [8, 2] };
     match variant {
         Variant::Naive => launch_flat(gpu, &NAIVE, &flags, &strided, &spans, out.count()),
         Variant::Tiled => {
@@ -254,15 +259,25 @@ pub fn matmul_with(
         }
         Variant::Blocked if b.transposed => {
             let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
-            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let rest = ("REST", (rows - 1) * columns);
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), rest, flags[0], flags[1]];
             let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-            gpu.launch(&NT, &consts, &params, &spans, grid)
+            gpu.launch(&NT, &consts, &params(rows), &spans, grid)
         }
         Variant::Blocked => {
             let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));
-            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
+            let rest = ("REST", (rows - 1) * columns);
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), rest, flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-            gpu.launch(&NN, &consts, &params, &spans, grid)
+            gpu.launch(&NN, &consts, &params(rows), &spans, grid)
+        }
+        Variant::Subgroup if b.transposed => {
+            let lanes = gpu.subgroup_size().unwrap_or(lanes);
+            let (rows, columns) = (m.min(most_shared[0]), n.div_ceil(lanes).min(most_shared[1]));
+            let (held, rest) = (("HELD", (4 * rows).div_ceil(lanes)), ("REST", (rows - 1) * columns));
+            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), held, rest, flags[0], flags[1]];
+            let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            gpu.launch(&NT_SUBGROUP, &consts, &params(rows), &spans, grid)
         }
         Variant::Shared => {
             let extents = [m as usize, n as usize];
@@ -273,11 +288,13 @@ pub fn matmul_with(
         }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
-            let (rows, columns) = (lanes.min(8), (n / 4).div_ceil(lanes).min(2));
-            let steps = ("STEPS", lanes / rows);
-            let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), steps, flags[0], flags[1]];
+            let (rows, columns) = (m.min(most_shared[0]), (n / 4).div_ceil(lanes).min(most[0]));
+            let (held, steps, rest) =
+                (("HELD", rows.div_ceil(lanes)), ("STEPS", (lanes / rows).max(1)), ("REST", (rows - 1) * columns));
+            let consts =
+                [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), held, steps, rest, flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
-            gpu.launch(&SUBGROUP, &consts, &params, &spans, grid)
+            gpu.launch(&SUBGROUP, &consts, &params(rows), &spans, grid)
         }
         Variant::Coop => {
             let tile = coop::Tile::on(gpu, MATMUL)?;

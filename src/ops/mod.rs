@@ -19,6 +19,7 @@ pub mod displace;
 pub mod dropout;
 pub mod elementwise;
 pub mod gather;
+pub mod kl_divergence;
 pub mod linear;
 pub mod margin;
 pub mod matmul;

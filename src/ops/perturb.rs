@@ -94,6 +94,20 @@ pub fn odin_step(gpu: &Gpu, x: &Tensor, gradient: &Tensor, eps: f32) -> Result<T
     Ok(out)
 }
 
+/// `d + step sign(gradient)`, brought back into [-eps, eps] (pixel units): a perturbation that is carried from one step of
+/// training to the next (Shafahi et al. 2019).
+pub fn carry(gpu: &Gpu, d: &Tensor, gradient: &Tensor, step: f32, eps: f32) -> Result<Tensor> {
+    GpuError::expect_shape("carry", "the gradient", gradient.shape(), d.shape())?;
+    if !step.is_finite() || !eps.is_finite() || eps < 0.0 {
+        return Err(GpuError::operand("carry", format!("a step of {step} in a ball of {eps} is not possible")));
+    }
+    let out = gpu.empty(d.shape())?;
+    let params = |count| Params { count, step, eps: 0.0, range: [-eps, eps] };
+    let spans = [d.span(), gradient.span(), d.span(), out.span()];
+    launch_values(gpu, &STEP, &[("PROJECT", 0), ("SIGNS", 0)], params, &spans, d.count())?;
+    Ok(out)
+}
+
 /// `x + d` with `d` uniform in [-eps, eps] (pixel units), brought back into [0, 1]. Image `i` of `x`, counted along
 /// its first dimension, draws from the stream of item `source.launch + i`.
 pub fn random_start(gpu: &Gpu, x: &Tensor, eps: f32, source: Source) -> Result<Tensor> {

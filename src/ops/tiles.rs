@@ -9,8 +9,8 @@
 //!
 //! | adapter | matrix product, where the shape lets it |
 //! | --- | --- |
-//! | software, with subgroups, Mesa from 25 on | `subgroup` |
-//! | software, other | `vec4` |
+//! | software, with subgroups | `subgroup` |
+//! | software, without | `vec4` |
 //! | GPU, products of at least 64 tiles | `shared` |
 //! | GPU, smaller ones | `vec4` |
 //!
@@ -140,26 +140,22 @@ const LEAST_EXTENT: usize = 16;
 /// Tiles in workgroup memory from which a GPU has work for all of its cores.
 const LEAST_TILES: usize = 64;
 
-/// The variant for products, where the shape lets it: see [`matmul_at`].
+/// The variant for products, the second operand transposed or not, where the shape lets it: see [`matmul_at`].
 ///
-/// Broadcasting the first operand wins where a read costs little beside a product: on llvmpipe from Mesa 25 on, whose
-/// reads cost a quarter of those before. On Mesa 22.3.6 it lost a tenth. On GPUs nothing was measured; tiles in
-/// workgroup memory are what is known to pay there.
-pub fn matmul(gpu: &Gpu) -> Result<Variant> {
-    let best = best_for_f32(gpu);
+/// On software adapters broadcasting the first operand wins. On GPUs nothing was measured; tiles in workgroup memory are
+/// what is known to pay there.
+pub fn matmul(gpu: &Gpu, flip_b: bool) -> Result<Variant> {
     let f16 = (gpu.precision() == Precision::F16).then_some(Variant::Coop);
-    let chosen = gpu.choice(choices::whole(MATMUL)).and_then(|choice| Variant::named(gpu, choice.variant));
-    let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
+    let named = |place| gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
+    let chosen = flip_b.then(|| named(choices::TRANSPOSED)).flatten().or_else(|| named(choices::whole(MATMUL)));
+    let order =
+        [best_for_f32(gpu), Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
     let best = chosen.into_iter().chain(f16).chain(order).find(|variant| variant.runs_on(gpu));
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
 }
 
 fn best_for_f32(gpu: &Gpu) -> Variant {
-    match gpu.adapter().is_software() {
-        true if is_mesa_since_25(gpu) => Variant::Subgroup,
-        true => Variant::Blocked,
-        false => Variant::Shared,
-    }
+    if gpu.adapter().is_software() { Variant::Subgroup } else { Variant::Shared }
 }
 
 /// The variant for a product of [m, k] and [k, n], either transposed: the chosen one if it can, or the next that can.
@@ -172,7 +168,7 @@ pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) 
         Variant::Coop => m.min(n).min(k) >= LEAST_EXTENT,
         _ => true,
     };
-    let whole = matmul(gpu)?;
+    let whole = matmul(gpu, flip_b)?;
     let f32 = (whole == Variant::Coop).then(|| best_for_f32(gpu));
     let own = [whole].into_iter().chain(f32).filter(pays);
     let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
@@ -187,8 +183,8 @@ pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, s
         return [4, 4];
     }
     if pass == "backward-weights" {
-        let positions = positions(gpu, variant, width, to <= 4);
-        return [weight_tile(gpu, variant, to, from * kernel, kernel, positions)[0], positions];
+        let tile = weight_tile(gpu, variant, [from, to], kernel, width, None);
+        return [tile.channels, tile.positions];
     }
     // Backward-data goes phase by phase, each with stride 1.
     let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
@@ -242,7 +238,9 @@ fn bounds(gpu: &Gpu) -> Bounds {
 
 /// What a chosen tile may come to with its rows.
 const MOST_CHOSEN_SUMS: usize = 512;
-/// Products of the weight gradient's tile.
+/// Sums of the weight gradient's tile where it has all taps of an input channel; Mesa 25 is half as fast with 224.
+const MOST_LINE_SUMS: usize = 160;
+/// Products of its tile elsewhere.
 const MOST_WEIGHT_PRODUCTS: usize = 400;
 
 /// The count of `least..=most` that wastes least at the end of `width`, the largest of equals.
@@ -265,7 +263,7 @@ fn rows(variant: ConvVariant, height: usize, stride: usize, most: usize) -> usiz
 }
 
 /// Positions of a row to one invocation; `many` where a read of x must serve many of them to be worth it.
-pub fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
+fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
     match (variant, gpu.adapter().is_software()) {
         (ConvVariant::Subgroup, _) if many => even(width, 5, 8),
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
@@ -305,26 +303,52 @@ pub fn tile(
     [rows, positions, block]
 }
 
-/// Output channels and rows (c, ky) to one invocation of the weight gradient; `rows` is how many rows there are.
+/// What one invocation of the weight gradient has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightTile {
+    /// All taps of an input channel, so that lines of x serve several rows (`conv2d_weights_lines.wgsl`).
+    pub lines: bool,
+    /// Output channels.
+    pub channels: usize,
+    /// Rows of taps (c, ky): with `lines`, the kernel's own.
+    pub rows: usize,
+    /// Positions of a row of the output at a time.
+    pub positions: usize,
+}
+
+/// The weight gradient's tile for input and output channels, the kernel's extent and the output's width; `chosen` channels
+/// and positions chosen beforehand.
 pub fn weight_tile(
     gpu: &Gpu,
     variant: ConvVariant,
-    out_channels: usize,
-    rows: usize,
-    taps: usize,
-    positions: usize,
-) -> [usize; 2] {
+    [in_channels, out_channels]: [usize; 2],
+    kernel: usize,
+    width: usize,
+    chosen: Option<[usize; 2]>,
+) -> WeightTile {
+    let lanes = lanes(gpu, variant) as usize;
+    let taps = kernel * kernel;
+    // Lanes run over input channels there: with fewer than lanes, some would have nothing to do.
+    if variant == ConvVariant::Subgroup && in_channels >= lanes && taps <= MOST_LINE_SUMS {
+        let [channels, positions] = chosen
+            .unwrap_or_else(|| [shared(out_channels, MOST_LINE_SUMS / taps), positions(gpu, variant, width, false)]);
+        let channels = channels.min(MOST_CHOSEN_SUMS / taps);
+        return WeightTile { lines: true, channels, rows: kernel, positions };
+    }
+    let positions =
+        chosen.map_or_else(|| positions(gpu, variant, width, out_channels <= 4), |[_, positions]| positions);
     let (channels, most) = match (variant, gpu.adapter().is_software()) {
         (ConvVariant::Subgroup, _) => {
-            let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * taps * positions)).min(16));
-            (channels, (MOST_WEIGHT_PRODUCTS / (channels * taps * positions)).clamp(1, 4))
+            let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * kernel * positions)).min(16));
+            (channels, (MOST_WEIGHT_PRODUCTS / (channels * kernel * positions)).clamp(1, 4))
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
         (ConvVariant::Gemm | ConvVariant::Coop | ConvVariant::Naive, _) => (1, 1),
     };
     // As many rows as leave work for every lane.
-    [channels, rows.div_ceil(lanes(gpu, variant) as usize).min(most)]
+    let rows = (in_channels * kernel).div_ceil(lanes).min(most);
+    WeightTile { lines: false, channels: chosen.map_or(channels, |[channels, _]| channels), rows, positions }
 }
 
 #[cfg(test)]

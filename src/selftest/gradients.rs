@@ -184,6 +184,7 @@ fn graphs(gpu: &Gpu) -> Result<Vec<(&'static str, Vec<Shape>, Build)>> {
         ),
         ("log-sum-exp", vec![[4, 9].into()], Box::new(|tape, v| tape.reduce(v[0], Reduction::LogSumExp, 1))),
         ("cross_entropy", vec![[3, 5].into()], Box::new(move |tape, v| tape.cross_entropy_mean(v[0], &labels, 0.1))),
+        ("kl_divergence", vec![[3, 5].into(), [3, 5].into()], Box::new(|tape, v| tape.kl_divergence(v[0], v[1]))),
         ("mse", vec![[3, 4].into(), [3, 4].into()], Box::new(|tape, v| tape.mse_mean(v[0], v[1]))),
         (
             "a network of conv2d, batch_norm, tanh, avg_pool, linear and cross_entropy",

@@ -3,6 +3,7 @@
 use super::reference::batch_norm::Problem;
 use super::reference::cross_entropy::{gradient, labels, losses};
 use super::reference::gather::{augmented, draw};
+use super::reference::kl_divergence::{divergences, gradients};
 use super::reference::pool::{Pooling, winner};
 use super::reference::reduce::{lines, reduced, slopes};
 use super::reference::{mse as errors, random};
@@ -12,7 +13,7 @@ use crate::ops::batch_norm::{self, Running, Saved, Settings};
 use crate::ops::gather::{self, Augment, ByteSet};
 use crate::ops::pool::{self, Pooled};
 use crate::ops::reduce::{self, Reduction};
-use crate::ops::{cross_entropy, mse};
+use crate::ops::{cross_entropy, kl_divergence, mse};
 use crate::random::{Purpose, Stream};
 
 /// Maximum and average over windows: windows that tile the plane, that overlap, that leave gaps, with padding.
@@ -156,7 +157,7 @@ pub(super) fn reductions(trial: &mut Trial<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Cross-entropy and mean squared error.
+/// Cross-entropy, divergence and mean squared error.
 pub(super) fn losses_and_gradients(trial: &mut Trial<'_>) -> Result<()> {
     for (rows, classes, smoothing) in [(1, 1, 0.0), (65, 10, 0.0), (7, 131, 0.1)] {
         let values: Vec<f32> = random(1, rows * classes).iter().map(|value| 8.0 * value).collect();
@@ -174,6 +175,22 @@ pub(super) fn losses_and_gradients(trial: &mut Trial<'_>) -> Result<()> {
                 cross_entropy::backward(gpu, &logits, &words, smoothing, &dloss, false, out)
             })
         })?;
+    }
+    for [rows, classes] in [[1, 1], [65, 10], [7, 131]] {
+        let [a, b] =
+            [4, 5].map(|item| random(item, rows * classes).iter().map(|value| 8.0 * value).collect::<Vec<_>>());
+        let (first, second) = (trial.gpu.tensor([rows, classes], &a)?, trial.gpu.tensor([rows, classes], &b)?);
+        let (dk, weights) = operand(trial.gpu, 6, [rows])?;
+        let (case, subject) = (format!("[{rows}, {classes}]"), |pass| Subject::one("kl_divergence", pass));
+        let terms = Within::Terms(classes);
+        trial.check(subject("forward"), &case, &divergences(&a, &b, classes), terms, &|gpu| {
+            gpu.read(&kl_divergence::forward(gpu, &first, &second)?)
+        })?;
+        for (is_second, wanted) in [false, true].into_iter().zip(gradients(&a, &b, classes, &weights)) {
+            trial.check(subject("backward"), &case, &wanted, terms, &|gpu| {
+                amid(gpu, [rows, classes], |out| kl_divergence::backward(gpu, &first, &second, &dk, is_second, out))
+            })?;
+        }
     }
     for shape in [Shape::from([1]), [65, 3].into(), [3, 3, 17, 19].into()] {
         let images = shape.dims()[0];

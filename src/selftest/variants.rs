@@ -42,7 +42,11 @@ fn operand(gpu: &Gpu, item: u32, shape: impl Into<Shape>) -> Result<(Tensor, Vec
 }
 
 /// The file that a variant's pass is computed by.
-fn file(variant: ConvVariant, weights: bool) -> &'static str {
+fn file(gpu: &Gpu, variant: ConvVariant, case: Case, weights: bool) -> &'static str {
+    let lines = || {
+        let channels = [case.wide_c, case.narrow_c];
+        tiles::weight_tile(gpu, variant, channels, case.kernel, case.narrow()[3], None).lines
+    };
     match (variant, weights) {
         (ConvVariant::Naive, _) => "conv2d_naive",
         (ConvVariant::Direct, false) => "conv2d",
@@ -52,20 +56,21 @@ fn file(variant: ConvVariant, weights: bool) -> &'static str {
         (ConvVariant::Coop, true) => "conv2d_weights_coop",
         (ConvVariant::Gemm, false) => "conv2d_gemm",
         (ConvVariant::Gemm, true) => "conv2d_weights_gemm",
+        (ConvVariant::Subgroup, true) if lines() => "conv2d_weights_lines",
         (ConvVariant::Subgroup, true) => "conv2d_weights_subgroup",
     }
 }
 
 /// Convolution in the given variant, all passes of all cases, plain and transposed.
 fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> Result<()> {
-    let subject = |pass: &'static str| Subject {
-        operation: CONV2D,
-        variant: Some(variant.name()),
-        kernel: file(variant, pass == "backward-weights"),
-        pass,
-    };
     for (index, &case) in cases.iter().enumerate() {
         let gpu = trial.gpu;
+        let subject = |pass: &'static str| Subject {
+            operation: CONV2D,
+            variant: Some(variant.name()),
+            kernel: file(gpu, variant, case, pass == "backward-weights"),
+            pass,
+        };
         let (window, taps) = (case.window, case.kernel * case.kernel);
         let ((wide, wide_values), (narrow, narrow_values)) =
             (operand(gpu, 0, case.wide())?, operand(gpu, 3, case.narrow())?);
@@ -182,7 +187,11 @@ pub(super) fn products(trial: &mut Trial<'_>) -> Result<()> {
         let ends = !index.is_multiple_of(2);
         let wanted = product(case, &a_values, &b_values, ends.then_some(&bias_values), ends);
         for variant in case.variants(gpu) {
-            let kernel = if variant == Variant::Blocked && flip_b { "matmul_nt" } else { variant.file() };
+            let kernel = match variant {
+                Variant::Blocked if flip_b => "matmul_nt",
+                Variant::Subgroup if flip_b => "matmul_nt_subgroup",
+                _ => variant.file(),
+            };
             let pass = if ends { "with bias and ReLU" } else { "product" };
             let subject = Subject { operation: MATMUL, variant: Some(variant.name()), kernel, pass };
             let name = format!("[{m}, {k}] x [{k}, {n}]{flips}");

@@ -190,7 +190,7 @@ fn file(variant: ConvVariant, pass: usize) -> &'static str {
         (ConvVariant::Coop, _) => "conv2d_coop",
         (ConvVariant::Gemm, 2) => "conv2d_weights_gemm",
         (ConvVariant::Gemm, _) => "conv2d_gemm",
-        (ConvVariant::Subgroup, 2) => "conv2d_weights_subgroup",
+        (ConvVariant::Subgroup, 2) => "conv2d_weights_lines",
         (ConvVariant::Subgroup, _) => "conv2d_subgroup",
     }
 }

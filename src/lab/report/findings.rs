@@ -6,7 +6,7 @@ use crate::lab::axis::{share, thousands};
 use crate::lab::results::{Attacks, LabResult};
 
 use super::groups::{Group, class_name, in_255ths, same_eps, score_label, shown};
-use super::seeds::{Summary, Verdict, compare, compare_to};
+use crate::lab::seeds::{Summary, Verdict, compare, compare_to};
 
 /// Said wherever a number of one seed stands.
 const ONE_SEED: &str = "One seed was run, so no spread is given: another seed may give another number.";

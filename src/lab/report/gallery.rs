@@ -9,8 +9,8 @@ use super::charts::{self, Banded, Curve, Curves, Sets};
 use super::drawing::Drawing;
 use super::findings::{capital, counted};
 use super::groups::{Group, class, class_name, in_255ths, score_axis, score_label};
-use super::seeds::Summary;
 use super::tables::{self, Strip};
+use crate::lab::seeds::Summary;
 
 /// The charts, by the place where they stand.
 #[derive(Serialize)]

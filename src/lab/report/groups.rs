@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::lab::results::{Attacks, ByEps, Classifier, LabResult, Variant};
 use crate::ood::scores::Score;
 
-use super::seeds::Summary;
+use crate::lab::seeds::Summary;
 
 /// All seeds of one variant.
 pub(super) struct Group<'a> {

@@ -11,7 +11,7 @@ use super::findings::{self, Findings};
 use super::gallery::{self, Gallery};
 use super::groups::{self, Group, score_axis, score_label};
 use super::reported::{self, Reported};
-use super::seeds::{Summary, compare};
+use crate::lab::seeds::{Summary, compare};
 
 /// Pictures of a kind that are shown at the most, so that the page stays small whatever the result holds.
 const SAMPLES: usize = 16;

@@ -101,8 +101,7 @@ pub fn train(
     noise: &Images,
     command: &[String],
 ) -> Result<Trained, LabError> {
-    let adversarial =
-        (variant.eps > 0.0).then_some(Adversarial { eps: variant.eps / 255.0, ratio: plan.adversarial_ratio });
+    let adversarial = (variant.eps > 0.0).then(|| Adversarial::fgsm(variant.eps / 255.0, plan.adversarial_ratio));
     let settings = Settings { adversarial, ..Settings::plain(&plan.model, plan.epochs, plan.batch, plan.rate, seed) };
     let sets = [&data.test, noise].map(|images| Resident::new(desk.gpu, &images.clone().truncated(plan.curve_images)));
     let [id, ood] = sets;

@@ -1,6 +1,6 @@
 //! One step of training.
 
-use crate::autograd::Tape;
+use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Words};
 use crate::nn::{Mode, Network, Optimizer, Task};
 use crate::ops::gather::{self, Augment};
@@ -20,43 +20,63 @@ pub(in crate::lab) struct Lesson<'a> {
     pub tape: &'a Tape,
 }
 
-/// The pictures of a step: `first..first + count` in an epoch's order.
+/// What moves from step to step, and what moves it.
+pub(in crate::lab) struct Moving {
+    pub meter: LossMeter,
+    pub optimizer: Optimizer,
+    pub adversary: Option<Adversary>,
+}
+
+/// The pictures of a step: `first..first + count` in the order of a pass over the set, which is what augmentation is drawn
+/// for.
 pub(in crate::lab) struct Pictures<'a> {
     pub order: &'a Words,
     pub first: usize,
     pub count: usize,
-    pub epoch: u32,
+    pub pass: u32,
 }
 
 impl Lesson<'_> {
     /// Step number `step` (from 0) of the run with its learning rate: the loss goes to the meter, the weights move.
     pub fn step(
         &self,
-        &Pictures { order, first, count, epoch }: &Pictures<'_>,
+        &Pictures { order, first, count, pass }: &Pictures<'_>,
         (step, rate): (u64, f64),
-        adversary: &mut Option<Adversary>,
-        (meter, optimizer): (&mut LossMeter, &mut Optimizer),
+        moving: &mut Moving,
     ) -> Result<(), LabError> {
         let Self { gpu, settings, network, train, tape } = self;
         let augmented = settings.flip || settings.shift > 0;
-        let augment =
-            augmented.then_some(Augment { flip: settings.flip, shift: settings.shift, seed: settings.seed, epoch });
+        let augment = augmented.then_some(Augment {
+            flip: settings.flip,
+            shift: settings.shift,
+            seed: settings.seed,
+            epoch: pass,
+        });
         let (x, labels) = gather::batch(gpu, &train.set, order, first, count, augment)?;
-        let (x, labels) = match adversary {
-            Some(adversary) => adversary.pictures(gpu, network, x, labels)?,
-            None => (x, labels),
-        };
-        let (bound, x) = (network.bind(tape)?, tape.leaf(&x));
+        let bound = network.bind(tape)?;
         let mode = Mode::Training { seed: settings.seed, step: step as u32 };
-        let output = network.forward(tape, &bound, x, mode)?;
-        let loss = match (network.architecture().task, adversary) {
-            (Task::Classify, Some(adversary)) => adversary.loss(tape, output, &labels, count, settings.smoothing)?,
-            (Task::Classify, None) => tape.cross_entropy_mean(output, &labels, settings.smoothing)?,
-            (Task::Reconstruct, _) => tape.mse_mean(output, network.target(tape, x)?)?,
+        let (loss, pixels) = match (network.architecture().task, &mut moving.adversary) {
+            (Task::Classify, Some(adversary)) => {
+                adversary.learn((tape, network, &bound), (x, labels), (step, mode), settings.smoothing)?
+            }
+            (Task::Classify, None) => {
+                let output = network.forward(tape, &bound, tape.leaf(&x), mode)?;
+                (tape.cross_entropy_mean(output, &labels, settings.smoothing)?, None)
+            }
+            (Task::Reconstruct, _) => {
+                let x = tape.leaf(&x);
+                let output = network.forward(tape, &bound, x, mode)?;
+                (tape.mse_mean(output, network.target(tape, x)?)?, None)
+            }
         };
-        meter.add(gpu, &tape.value(loss)?, count)?;
-        tape.backward(loss, bound.leaves())?;
+        moving.meter.add(gpu, &tape.value(loss)?, count)?;
+        let wanted: Vec<Var> = bound.leaves().iter().copied().chain(pixels).collect();
+        let gradients = tape.backward(loss, &wanted)?;
+        let slope = pixels.and_then(|pixels| gradients.of(pixels));
+        if let (Some(adversary), Some(slope)) = (&moving.adversary, slope) {
+            adversary.carry(gpu, slope)?;
+        }
         tape.reset();
-        Ok(optimizer.step(gpu, network.parameters(), rate)?)
+        Ok(moving.optimizer.step(gpu, network.parameters(), rate)?)
     }
 }

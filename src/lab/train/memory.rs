@@ -11,7 +11,7 @@ use super::super::LabError;
 use super::super::evaluate::{self, Resident};
 use super::Settings;
 use super::adversary::Adversary;
-use super::lesson::{Lesson, Pictures};
+use super::lesson::{Lesson, Moving, Pictures};
 use super::meter::LossMeter;
 
 /// What a run takes at the most.
@@ -28,39 +28,45 @@ pub struct Need {
 /// # Errors
 /// [`GpuError::BindingTooLarge`] if one array is more than the adapter can bind; and whatever is wrong with the settings.
 pub fn need(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabError> {
-    let gpu = &gpu.rehearsal();
+    rehearse(&gpu.rehearsal(), settings, data)
+}
+
+fn rehearse(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabError> {
     let architecture = models::architecture(&settings.model)?;
-    let mut adversary =
-        settings.adversarial.map(|chosen| Adversary::new(chosen, &architecture, settings.seed)).transpose()?;
+    let adversary = Adversary::of(gpu, settings, &architecture, data.train.count())?;
     let network = Network::new(gpu, architecture, settings.seed)?;
-    let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
+    let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let tape = Tape::new(gpu);
     let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
-    let mut meter = LossMeter::new(gpu)?;
+    let mut moving = Moving { meter: LossMeter::new(gpu)?, optimizer, adversary };
     let order = gpu.empty_words(train.count())?;
     // An epoch has batches of two sizes, and after them its evaluation. What comes later finds its memory in the pool.
     let whole = settings.batch.min(train.count());
     let rest = train.count() % settings.batch;
     for count in [whole, whole, if rest > 0 { rest } else { whole }] {
-        let pictures = Pictures { order: &order, first: 0, count, epoch: 1 };
-        lesson.step(&pictures, (0, 0.0), &mut adversary, (&mut meter, &mut optimizer))?;
-        meter.read(gpu)?;
+        let pictures = Pictures { order: &order, first: 0, count, pass: 1 };
+        lesson.step(&pictures, (0, 0.0), &mut moving)?;
+        moving.meter.read(gpu)?;
     }
     evaluate::quality(gpu, &network, &test, |_| {})?;
-    if let Some(adversary) = &mut adversary {
+    if let Some(adversary) = &mut moving.adversary {
         adversary.measure(gpu, &network, [(&data.train, &train), (&data.test, &test)], settings.batch)?;
     }
     let memory = gpu.memory();
     Ok(Need { bytes: memory.peak, largest_binding: memory.largest_binding })
 }
 
-/// Refuses a run that cannot be, and says with which batch it could.
+/// Refuses a run that cannot be, and says with which batch it could. What a run that can be needs of pipelines is made.
 pub(super) fn plan(gpu: &Gpu, settings: &Settings, data: &DataSet, limit: Option<u64>) -> Result<Need, LabError> {
     let with = |batch: usize| need(gpu, &Settings { batch, ..settings.clone() }, data);
     let is_within = |need: &Need| limit.is_none_or(|limit| need.bytes <= limit);
-    let problem = match with(settings.batch) {
-        Ok(need) if is_within(&need) => return Ok(need),
+    let rehearsal = gpu.rehearsal();
+    let problem = match rehearse(&rehearsal, settings, data) {
+        Ok(need) if is_within(&need) => {
+            gpu.prepare(&rehearsal)?;
+            return Ok(need);
+        }
         Ok(need) => format!(
             "takes {} of GPU memory (its largest array {}), more than the {} of --memory-limit",
             mebibytes(need.bytes),

@@ -12,7 +12,7 @@ use crate::ops::optimizer::Adam;
 
 use super::super::LabError;
 use super::super::evaluate::Quality;
-use super::adversary::Adversary;
+use super::defence::Adversarial;
 
 /// Everything that decides a run.
 #[derive(Clone, Debug, Serialize)]
@@ -59,23 +59,8 @@ impl Settings {
     /// Refuses what cannot be trained, before anything is read, opened or made for it.
     pub fn check(&self) -> Result<(), LabError> {
         let architecture = models::architecture(&self.model)?;
-        self.adversarial.map(|chosen| Adversary::new(chosen, &architecture, self.seed)).transpose().map(|_| ())
+        self.adversarial.map_or(Ok(()), |chosen| chosen.check(&architecture))
     }
-}
-
-/// Adversarial training with FGSM (Goodfellow et al. 2015): each step attacks its own pictures with the weights as they
-/// are, the model in evaluation mode, and takes the loss
-///
-/// (1 - ratio) x mean cross-entropy of the clean pictures + ratio x mean cross-entropy of the attacked ones,
-///
-/// both from one forward pass over all of them. A ratio of one half is the mean over clean and attacked pictures
-/// together; at 1 the clean ones are left out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Adversarial {
-    /// In pixel units on [0, 1].
-    pub eps: f64,
-    /// In (0, 1].
-    pub ratio: f64,
 }
 
 /// One line of `metrics.jsonl`.
@@ -114,6 +99,9 @@ pub struct Robustness {
     /// learns to withstand FGSM alone (Wong et al. 2020).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alarm: Option<bool>,
+    /// Because of it the run went back to the end of this epoch, and ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_to: Option<u32>,
 }
 
 /// `result.json`.
@@ -133,6 +121,7 @@ pub struct Outcome {
     pub kernel_choices: choices::Table,
     /// What products were computed from.
     pub precision: Precision,
+    /// Epochs and steps behind the last weights, and what these are.
     pub epochs: u32,
     pub steps: u64,
     pub train_loss: f64,
@@ -143,6 +132,9 @@ pub struct Outcome {
     /// After the last epoch.
     #[serde(flatten)]
     pub robustness: Robustness,
+    /// The epoch whose alarm sent the run back to where it was after `epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back_from: Option<u32>,
     pub images_per_second: f64,
     pub peak_gpu_bytes: u64,
     /// What the plan before the first step said that the peak would be at the most.
@@ -157,7 +149,8 @@ pub trait Watch {
     fn begin(&mut self, epoch: u32, steps: usize);
     /// So many steps of the epoch are done; the mean loss of the last ones.
     fn step(&mut self, done: usize, loss: f64, images_per_second: f64);
-    /// What else is to be measured after an epoch; it goes into the epoch's line under these names.
+    /// What else is to be measured after an epoch; it goes into the epoch's line under these names. An answer of
+    /// [`LabError::Interrupted`] has the run kept and left here, and all of this done again when it goes on.
     fn measure(&mut self, _gpu: &Gpu, _network: &Network, _epoch: u32) -> Result<BTreeMap<String, f64>, LabError> {
         Ok(BTreeMap::new())
     }

@@ -18,7 +18,8 @@ use crate::ops::choices;
 
 use super::super::LabError;
 use super::super::evaluate::Quality;
-use super::meter::LossMeter;
+use super::adversary::Adversary;
+use super::lesson::Moving;
 use super::{Epoch, Settings};
 
 /// The file's name.
@@ -30,6 +31,9 @@ const MAX_BYTES: u64 = 1 << 32;
 /// The one array of the file that holds no numbers: everything beside them, as JSON. (The header's notes would do, but
 /// they have a limit that a long run's metrics reach.)
 const REST: &str = "state";
+
+/// Before the names of the numbers that a run would go back to at an alarm.
+const REFUGE: &str = "refuge.";
 
 /// Raised when the meaning of anything in the file changes.
 const FORMAT: u32 = 1;
@@ -115,6 +119,20 @@ fn compare(name: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
 }
 
 impl State {
+    /// Whether a folder holds a state.
+    pub(in crate::lab) fn is_in(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
+    /// Removes a folder's state, if there is one.
+    pub(in crate::lab) fn forget_in(folder: &Path) -> Result<(), FileError> {
+        let path = folder.join(NAME);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(files::write_error(&path, &error)),
+            _ => Ok(()),
+        }
+    }
+
     /// The state that an unfinished run left in a folder, if one did.
     pub fn read(folder: &Path) -> Result<Option<Self>, LabError> {
         let path = folder.join(NAME);
@@ -181,15 +199,16 @@ impl State {
         LabError::State { path: self.path.clone(), problem: format!("in its run {}", differences.join("; ")) }
     }
 
-    /// Brings a fresh network, optimiser and loss to where the run stands.
+    /// Brings a fresh network and what moves with it to where the run stands. With `rolls_back` it has a refuge, too,
+    /// from its first epoch's end on.
     pub(super) fn restore(
         &self,
         gpu: &Gpu,
         network: &Network,
-        optimizer: &mut Optimizer,
-        meter: &mut LossMeter,
-    ) -> Result<Position, LabError> {
-        let places = places(network, optimizer, meter);
+        moving: &mut Moving,
+        rolls_back: bool,
+    ) -> Result<(Position, Option<Refuge>), LabError> {
+        let places = places(network, moving);
         let wrong = |name: &str| LabError::State {
             path: self.path.clone(),
             problem: format!("it is damaged: array '{name}' is missing or of a wrong length"),
@@ -199,27 +218,66 @@ impl State {
             self.numbers.get(name).filter(|values| values.len() == place.count()).ok_or_else(|| wrong(name))
         };
         let numbers = places.iter().map(fits).collect::<Result<Vec<_>, _>>()?;
+        let position = self.rest.position.clone();
+        let refuge = if rolls_back && !position.epochs.is_empty() {
+            let refuge = lasting(network, &moving.optimizer).into_iter().map(|(name, place)| {
+                let values = fits(&(format!("{REFUGE}{name}"), place))?;
+                Ok((name, values.clone()))
+            });
+            Some(Refuge(refuge.collect::<Result<_, LabError>>()?))
+        } else {
+            None
+        };
         for ((_, place), values) in places.iter().zip(numbers) {
             gpu.write(place, values)?;
         }
-        let position = self.rest.position.clone();
-        optimizer.continue_from(position.step);
-        meter.continue_from(&position);
-        Ok(position)
+        moving.optimizer.continue_from(position.step);
+        moving.meter.continue_from(&position);
+        if let Some(adversary) = &mut moving.adversary {
+            adversary.continue_from(position.withstood);
+        }
+        Ok((position, refuge))
     }
 }
 
-/// Every number on the device that the rest of a run depends on. What else it needs (orders, flips, masks, the data) is
-/// made from the seed and the position.
-fn places(network: &Network, optimizer: &Optimizer, meter: &LossMeter) -> Vec<(String, Tensor)> {
-    let mut all = vec![
-        ("weights".to_owned(), network.parameters().flat_values().clone()),
-        ("loss".to_owned(), meter.sum().clone()),
-    ];
+/// What of a run stays when an epoch is over: weights, running statistics, moments.
+fn lasting(network: &Network, optimizer: &Optimizer) -> Vec<(String, Tensor)> {
+    let mut all = vec![("weights".to_owned(), network.parameters().flat_values().clone())];
     all.extend(network.buffers().into_iter().map(|(name, tensor)| (format!("buffer.{name}"), tensor)));
     let moments = optimizer.moments().iter().enumerate();
     all.extend(moments.map(|(order, tensor)| (format!("moment.{order}"), tensor.clone())));
     all
+}
+
+/// Every number on the device that the rest of a run depends on. What else it needs (orders, flips, masks, the data) is
+/// made from the seed and the position.
+fn places(network: &Network, moving: &Moving) -> Vec<(String, Tensor)> {
+    let mut all = lasting(network, &moving.optimizer);
+    all.push(("loss".to_owned(), moving.meter.sum().clone()));
+    let carried = moving.adversary.as_ref().and_then(Adversary::carried);
+    all.extend(carried.map(|tensor| ("perturbation".to_owned(), tensor.clone())));
+    all
+}
+
+/// The end of the last epoch without an alarm, where a run goes back to at one.
+#[derive(Debug)]
+pub(super) struct Refuge(Vec<(String, Vec<f32>)>);
+
+impl Refuge {
+    /// Where a run stands, as the place to go back to.
+    pub fn here(gpu: &Gpu, network: &Network, optimizer: &Optimizer) -> Result<Self, LabError> {
+        let read = |(name, tensor): (String, Tensor)| Ok((name, gpu.read(&tensor)?));
+        Ok(Self(lasting(network, optimizer).into_iter().map(read).collect::<Result<_, LabError>>()?))
+    }
+
+    /// Goes back to it; it was after `step` steps.
+    pub fn enter(&self, gpu: &Gpu, network: &Network, optimizer: &mut Optimizer, step: u64) -> Result<(), LabError> {
+        for ((_, place), (_, values)) in lasting(network, optimizer).iter().zip(&self.0) {
+            gpu.write(place, values)?;
+        }
+        optimizer.continue_from(step);
+        Ok(())
+    }
 }
 
 /// What keeps a run's state up to date.
@@ -237,12 +295,12 @@ impl Keeper<'_> {
     pub fn keep(
         &self,
         gpu: &Gpu,
-        (network, optimizer, meter): (&Network, &Optimizer, &LossMeter),
+        (network, moving, refuge): (&Network, &Moving, Option<&Refuge>),
         position: &Position,
     ) -> Result<(), LabError> {
         let path = self.folder.join(NAME);
         let read = |(name, tensor): (String, Tensor)| Ok((name, gpu.read(&tensor)?));
-        let numbers = places(network, optimizer, meter).into_iter().map(read).collect::<Result<Vec<_>, LabError>>()?;
+        let mut numbers = places(network, moving).into_iter().map(read).collect::<Result<Vec<_>, LabError>>()?;
         // A moment may overflow in a run that goes on well; a weight or a mean may not.
         let broken = |(name, values): &(String, Vec<f32>)| {
             !name.starts_with("moment.") && values.iter().any(|value| !value.is_finite())
@@ -250,6 +308,9 @@ impl Keeper<'_> {
         if numbers.iter().any(broken) {
             return Err(LabError::Diverged { step: position.step });
         }
+        let refuge = refuge.into_iter().flat_map(|refuge| &refuge.0);
+        numbers.extend(refuge.map(|(name, values)| (format!("{REFUGE}{name}"), values.clone())));
+        let meter = &moving.meter;
         let position = Position { loss: meter.total, images: meter.images, pending: meter.pending, ..position.clone() };
         let rest = Rest {
             format: FORMAT,
@@ -266,11 +327,7 @@ impl Keeper<'_> {
 
     /// A run that is finished leaves no state.
     pub fn forget(&self) -> Result<(), FileError> {
-        let path = self.folder.join(NAME);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(files::write_error(&path, &error)),
-            _ => Ok(()),
-        }
+        State::forget_in(self.folder)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod cross_entropy;
 pub mod displace;
 pub mod dropout;
 pub mod gather;
+pub mod kl_divergence;
 pub mod margin;
 pub mod matmul;
 pub mod mse;

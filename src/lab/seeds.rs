@@ -10,9 +10,10 @@ const T: [f64; 30] = [
     2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 ];
 
-/// For degrees of freedom rounded down, which makes intervals wider rather than narrower.
+/// For degrees of freedom rounded down, which makes intervals wider rather than narrower. (The slack keeps a whole number
+/// whole that was computed a bit below.)
 fn t(freedom: f64) -> f64 {
-    let at = freedom.floor().max(1.0) as usize;
+    let at = (freedom + 1e-9).floor().max(1.0) as usize;
     T.get(at - 1).copied().unwrap_or(T[29])
 }
 
@@ -65,6 +66,12 @@ impl Summary {
         }
     }
 
+    /// The 95 % interval of the mean, by Student's t; none for one seed.
+    pub(super) fn interval(&self) -> Option<(f64, f64)> {
+        let half = t(self.values.len() as f64 - 1.0) * self.error()?.sqrt();
+        Some((self.mean - half, self.mean + half))
+    }
+
     /// Square of the mean's standard error.
     fn error(&self) -> Option<f64> {
         self.deviation.map(|deviation| deviation * deviation / self.values.len() as f64)
@@ -91,7 +98,7 @@ impl Verdict {
         }
     }
 
-    fn from_interval(middle: f64, half: f64) -> Self {
+    pub(super) fn from_interval(middle: f64, half: f64) -> Self {
         if middle - half > 0.0 {
             Self::Higher
         } else if middle + half < 0.0 {
@@ -102,15 +109,18 @@ impl Verdict {
     }
 }
 
-/// Whether `a` is higher or lower than `b`: the 95 % interval of the difference of means (Welch, who lets the two
-/// have different spreads) must leave out zero.
-pub(super) fn compare(a: &Summary, b: &Summary) -> Verdict {
-    let (Some(ea), Some(eb)) = (a.error(), b.error()) else {
-        return Verdict::OneSeed;
-    };
+/// How far the mean of `a` lies above that of `b`, and half of the difference's 95 % interval (Welch, who lets the two
+/// have different spreads); none where one of them has one seed.
+pub(super) fn difference(a: &Summary, b: &Summary) -> Option<(f64, f64)> {
+    let (ea, eb) = (a.error()?, b.error()?);
     let parts = ea * ea / (a.values.len() as f64 - 1.0) + eb * eb / (b.values.len() as f64 - 1.0);
     let freedom = if parts > 0.0 { (ea + eb).powi(2) / parts } else { 1.0 };
-    Verdict::from_interval(a.mean - b.mean, t(freedom) * (ea + eb).sqrt())
+    Some((a.mean - b.mean, t(freedom) * (ea + eb).sqrt()))
+}
+
+/// Whether `a` is higher or lower than `b`: the 95 % interval of the difference of means must leave out zero.
+pub(super) fn compare(a: &Summary, b: &Summary) -> Verdict {
+    difference(a, b).map_or(Verdict::OneSeed, |(middle, half)| Verdict::from_interval(middle, half))
 }
 
 /// How the mean stands to a fixed number.
@@ -123,7 +133,7 @@ pub(super) fn compare_to(a: &Summary, level: f64) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::{Summary, Verdict, compare, compare_to};
+    use super::{Summary, Verdict, compare, compare_to, difference};
 
     fn summary(values: &[f64]) -> Summary {
         Summary::of(values.to_vec()).unwrap()
@@ -137,6 +147,21 @@ mod tests {
         assert_eq!(summary(&[0.5]).text(), "0.500");
         assert_eq!(summary(&[0.5]).percent(), "50.0\u{a0}%");
         assert!(Summary::of(Vec::new()).is_none());
+    }
+
+    /// By hand: of 1, 2, 3 the deviation is 1 and t for 2 degrees of freedom is 4.303; of 1, 2, 3 and 4, 6, 8 Welch has
+    /// standard errors squared of 1/3 and 4/3, so (5/3)^2 / ((1/9 + 16/9) / 2) = 2.94 degrees of freedom, rounded down.
+    #[test]
+    fn intervals_by_hand() {
+        let (low, high) = summary(&[1.0, 2.0, 3.0]).interval().unwrap();
+        assert!((low - (2.0 - 4.303 / 3f64.sqrt())).abs() < 1e-12 && (high + low - 4.0).abs() < 1e-12);
+        assert!(summary(&[1.0]).interval().is_none());
+        let (middle, half) = difference(&summary(&[4.0, 6.0, 8.0]), &summary(&[1.0, 2.0, 3.0])).unwrap();
+        assert!((middle - 4.0).abs() < 1e-12 && (half - 4.303 * (5.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        // The same spread on both sides: 4 degrees of freedom, whatever the rounding.
+        let (_, half) = difference(&summary(&[0.1, 0.2, 0.3]), &summary(&[0.4, 0.5, 0.6])).unwrap();
+        assert!((half - 2.776 * (2.0f64 / 300.0).sqrt()).abs() < 1e-9);
+        assert!(difference(&summary(&[1.0]), &summary(&[1.0, 2.0])).is_none());
     }
 
     #[test]

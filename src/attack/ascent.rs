@@ -1,0 +1,78 @@
+//! Attacks for adversarial training: unchecked and without a copy to the host, the model in evaluation mode. A gradient
+//! that is not finite ends as a loss that is not.
+
+use crate::autograd::Tape;
+use crate::gpu::{Gpu, GpuError, Result, Tensor, Words};
+use crate::nn::{Mode, Network};
+use crate::ops::elementwise;
+use crate::ops::noise::{self, Quantiles, Source};
+use crate::ops::perturb::{self, Ball};
+
+use super::input_gradient;
+
+/// Deviation of the start of TRADES's attack, in pixel units, as in the paper: at the picture itself the divergence has no
+/// slope.
+const TRADES_START: f32 = 0.001;
+
+/// So many steps along a gradient's sign in an L-infinity ball, each brought back into the ball and into [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ascent {
+    pub steps: u32,
+    /// Of a step and of the ball, in pixel units.
+    pub step_size: f64,
+    pub eps: f64,
+}
+
+impl Ascent {
+    /// Up the loss of the labels from a start uniform in the ball around `x` [N, C, H, W]: that of picture `i` from the
+    /// stream of item `source.launch + i`. One step is "fast" adversarial training's attack, several are PGD's.
+    pub fn up_the_loss(
+        self,
+        gpu: &Gpu,
+        network: &Network,
+        (x, labels): (&Tensor, &Words),
+        source: Source,
+    ) -> Result<Tensor> {
+        let start = perturb::random_start(gpu, x, self.eps as f32, source)?;
+        self.climb(gpu, x, start, |at| input_gradient(gpu, network, at, labels, Mode::Evaluation))
+    }
+
+    /// Up KL(prediction for `x` || prediction for the attacked picture) from a normal start of deviation 0.001 around `x`
+    /// [N, C, H, W], drawn as above: TRADES's attack (Zhang et al. 2019), which needs no labels.
+    pub fn up_the_divergence(
+        self,
+        gpu: &Gpu,
+        network: &Network,
+        x: &Tensor,
+        (source, quantiles): (Source, &Quantiles),
+    ) -> Result<Tensor> {
+        let tape = Tape::evaluation(gpu);
+        let (bound, input) = (network.bind(&tape)?, tape.leaf(x));
+        let clean = tape.value(network.forward(&tape, &bound, input, Mode::Evaluation)?)?;
+        drop(tape);
+        let noise = gpu.empty(x.shape())?;
+        noise::normal_of_images(gpu, source, quantiles, &noise)?;
+        // As in the paper's program, the start itself may leave [0, 1]; no step does.
+        let start = elementwise::add(gpu, x, &elementwise::scale(gpu, &noise, TRADES_START, 0.0)?)?;
+        drop(noise);
+        self.climb(gpu, x, start, |at| {
+            let tape = Tape::new(gpu);
+            let (bound, input) = (network.bind(&tape)?, tape.leaf(at));
+            let logits = network.forward(&tape, &bound, input, Mode::Evaluation)?;
+            let divergence = tape.kl_divergence(tape.leaf(&clean), logits)?;
+            let gradients = tape.backward(divergence, &[input])?;
+            let found = gradients.of(input).cloned();
+            found.ok_or_else(|| GpuError::operand("attack", "the divergence does not depend on the pixels"))
+        })
+    }
+
+    /// From `start`, along whatever slope `slope` finds.
+    fn climb(self, gpu: &Gpu, x: &Tensor, start: Tensor, slope: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let (step, ball) = (self.step_size as f32, Ball { centre: x, eps: self.eps as f32 });
+        let mut at = start;
+        for _ in 0..self.steps {
+            at = perturb::step(gpu, &at, &slope(&at)?, step, Some(ball))?;
+        }
+        Ok(at)
+    }
+}
