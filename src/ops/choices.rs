@@ -1,8 +1,8 @@
 //! Choices of kernels as results write them down and `--kernels` takes them again: a table of names.
 //!
 //! `conv2d` and `matmul` name the variant that everything is computed by, `matmul nt` the one for products whose second
-//! operand lies transposed; an entry with a problem behind the operation names
-//! the one for that problem, and its tile (channels x positions of one invocation) where that was tuned:
+//! operand lies transposed; an entry with a problem behind the operation names the one for that problem, and its tile
+//! (channels x positions of one invocation) where that was tuned:
 //!
 //! ```json
 //! { "conv2d": "subgroup", "matmul": "vec4", "matmul nt": "subgroup", "conv2d forward 3>6 k5 s1 w28": "subgroup 6x4",
@@ -105,7 +105,9 @@ fn place(entry: &str) -> Option<Place> {
             None if pass == TRANSPOSED.0 => TRANSPOSED,
             sizes => {
                 let (a, b) = sizes?.split_once('x')?;
-                (pass, [a.parse().ok()?, b.parse().ok()?, 0, 0, 0])
+                // Without extents it would be the entry for all of them.
+                let [a, b] = [a, b].map(|extent| extent.parse().ok().filter(|&extent| extent > 0));
+                (pass, [a?, b?, 0, 0, 0])
             }
         }
     };

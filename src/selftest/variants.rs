@@ -35,7 +35,8 @@ fn layers() -> [Case; 4] {
 fn file(gpu: &Gpu, variant: ConvVariant, case: Case, weights: bool) -> &'static str {
     let lines = || {
         let channels = [case.wide_c, case.narrow_c];
-        tiles::weight_tile(gpu, variant, channels, case.kernel, case.narrow()[3], None).lines
+        let extents = [case.kernel, case.window.stride, case.narrow()[3]];
+        tiles::weight_tile(gpu, variant, channels, extents, None).lines
     };
     match (variant, weights) {
         (ConvVariant::Naive, _) => "conv2d_naive",
