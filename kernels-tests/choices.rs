@@ -56,6 +56,14 @@ fn a_table_is_followed_and_written_down_again() {
     follow(&gpu, &table(&[("matmul", "vec4")])).unwrap();
     assert_eq!(tiles::matmul_at(&gpu, [3, 5, 7], flips(0)).unwrap(), Variant::Naive);
     assert_eq!(tiles::matmul_at(&gpu, [3, 8, 7], flips(0)).unwrap(), Variant::Blocked);
+    // So do tiles in workgroup memory where there would be few of them, or where they would be empty for the most part.
+    follow(&gpu, &table(&[("conv2d", "gemm"), ("matmul", "shared")])).unwrap();
+    assert_eq!(tiles::matmul_at(&gpu, [448, 512, 7], flips(3)).unwrap(), Variant::Naive);
+    assert_eq!(tiles::matmul_at(&gpu, [449, 511, 7], flips(3)).unwrap(), Variant::Shared);
+    let at = |channels| tiles::conv2d_at(&gpu, convolution("backward-data", channels, 3, 1, 32)).unwrap().0;
+    let is_gemm = |channels| at(channels) == ConvVariant::Gemm;
+    assert_eq!([[31, 64], [64, 31], [32, 32]].map(is_gemm), [false, false, true]);
+    assert_eq!(record(&gpu).unwrap()["conv2d"], "gemm");
     // Products with the second operand transposed have an entry of their own.
     follow(&gpu, &table(&[("matmul", "tiled"), ("matmul nt", "vec4")])).unwrap();
     assert_eq!(tiles::matmul_at(&gpu, [3, 8, 8], flips(0)).unwrap(), Variant::Tiled);
@@ -122,6 +130,32 @@ fn every_choice_computes_the_same_sums() {
             assert_close(&what, &gpu.read(&dx).unwrap(), &case.sum_wide(&dy_values, &w_values), 45);
             conv2d::backward_weights(&gpu, &x, &dy, case.window, &dw).unwrap();
             assert_close(&what, &gpu.read(&dw).unwrap(), &case.sum_weight(&x_values, &dy_values), 40);
+        }
+    }
+    // Several of gemm's tiles each way, with a rest; the blocks beyond 8 x 8 are that.
+    for case in [Case::new([3, 5, 131], [13, 11], 3, 1, 1), Case::new([5, 34, 37], [10, 9], 3, 2, 1)] {
+        let [batch, wide, ..] = case.wide();
+        let [_, narrow, height, width] = case.narrow();
+        let ((x, x_values), (w, w_values)) = (operand(&gpu, 0, case.wide()), operand(&gpu, 1, case.weight()));
+        let (dy, dy_values) = operand(&gpu, 3, case.narrow());
+        let (dx, dw) = (gpu.empty(case.wide()).unwrap(), gpu.empty(case.weight()).unwrap());
+        for tile in [[4, 4], [4, 8], [8, 4], [8, 8], [16, 16]] {
+            let choice = Choice { variant: "gemm", tile: Some(tile) };
+            let stride = case.window.stride;
+            let problems = [
+                convolution("forward", [wide, narrow], 3, stride, width),
+                convolution("backward-data", [narrow, wide], 3, stride, case.size[1]),
+                convolution("backward-weights", [wide, narrow], 3, stride, width),
+            ];
+            gpu.set_choices(problems.map(|problem| (problem, choice)));
+            let what = format!("{case:?} {tile:?}");
+            let y = conv2d::forward(&gpu, &x, &w, None, case.window, false).unwrap();
+            assert_close(&what, &gpu.read(&y).unwrap(), &case.sum_narrow(&x_values, &w_values), 9 * wide);
+            conv2d::backward_data(&gpu, &dy, &w, case.window, &dx).unwrap();
+            assert_close(&what, &gpu.read(&dx).unwrap(), &case.sum_wide(&dy_values, &w_values), 9 * narrow);
+            conv2d::backward_weights(&gpu, &x, &dy, case.window, &dw).unwrap();
+            let wanted = case.sum_weight(&x_values, &dy_values);
+            assert_close(&what, &gpu.read(&dw).unwrap(), &wanted, batch * height * width);
         }
     }
     // The rungs sum in one order, all but the one that shares k out: the same bits.

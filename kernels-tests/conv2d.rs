@@ -131,6 +131,7 @@ fn edges() -> Vec<Case> {
         Case::new([1, 3, 2], [6, 5], 5, 3, 4),  // the most padding
         Case::new([2, 2, 2], [3, 4], 1, 1, 1),  // windows of nothing but padding
         Case::new([1, 2, 3], [11, 6], 3, 3, 2), // a rest that no window reaches
+        Case::new([3, 3, 37], [7, 9], 3, 1, 1), // gemm: two tiles of channels, three of positions, two of the sum
     ]
 }
 
@@ -150,10 +151,11 @@ fn a_grid_that_one_dimension_cannot_hold_is_folded() {
 }
 
 fn fold_a_grid() {
-    // One row a lane.
+    // One row a lane; of gemm's flat tile, 128 columns a workgroup.
     let gpu = gpu();
-    let lanes = ConvVariant::ALL.map(|variant| tiles::lanes(&gpu, variant));
-    let rows = 65_535 * lanes.into_iter().max().unwrap() as usize + 1;
+    let is_gemm = gpu.forced_variant(tiles::CONV2D).is_some_and(|variant| variant == ConvVariant::Gemm.name());
+    let lanes = ConvVariant::ALL.map(|variant| tiles::lanes(&gpu, variant)).into_iter().max().unwrap() as usize;
+    let rows = 65_535 * if is_gemm { 128 } else { lanes } + 1;
     let ((x, x_values), w) = (operand(&gpu, 0, [1, 1, rows, 1]), gpu.filled([1, 1, 1, 1], 2.0).unwrap());
     let doubled: Vec<f32> = x_values.iter().map(|value| 2.0 * value).collect();
     let window = Window::new(1, 0);
@@ -179,6 +181,12 @@ fn weight_gradients_are_the_same_split_or_not() {
         assert_close(&format!("{case:?} dw"), &dw.read(&gpu), &wanted, case.batch * h * w);
         sums() > before
     };
+    // Positions, not pictures, are what gemm splits: 64 of them at the least.
+    gpu.force_variant(tiles::CONV2D, Some(ConvVariant::Gemm.name()));
+    assert!(!split(Case::new([1, 3, 5], [8, 8], 3, 1, 1)));
+    assert!(split(Case::new([1, 3, 5], [5, 13], 3, 1, 1)), "and one more");
+    assert!(split(Case::new([3, 3, 5], [9, 17], 3, 2, 1)));
+    gpu.force_variant(tiles::CONV2D, Some(ConvVariant::Direct.name()));
     assert!(!split(Case::new([1, 3, 5], [6, 7], 3, 1, 1)), "one image is never split");
     assert!(split(Case::new([2, 3, 5], [6, 7], 3, 1, 1)));
     // Images that the splits cannot share evenly.
@@ -187,6 +195,7 @@ fn weight_gradients_are_the_same_split_or_not() {
     // So many weights that their own workgroups fill a software adapter.
     let wide = Case::new([3, 64, 64], [3, 4], 3, 1, 1);
     assert_eq!(split(wide), !gpu.adapter().is_software());
+    gpu.force_variant(tiles::CONV2D, None);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use folder::TempFolder;
-use shadegrad::gpu::{Broken, Gpu, GpuOptions};
+use shadegrad::gpu::{Broken, Gpu, GpuOptions, Precision};
 use shadegrad::kept;
 use shadegrad::ops::tiles::{self, CONV2D, ConvVariant};
 use shadegrad::selftest::{self, Failure, Progress, Report, Verdict};
@@ -69,12 +69,16 @@ fn it_passes_on_this_adapter_and_says_what_it_saw() {
     // Every file that holds an entry point is among them, or a part of an operation that is.
     let rows: Vec<&str> = kernels.iter().map(|row| row["kernel"].as_str().unwrap()).collect();
     for source in shadegrad::ops::sources::SOURCES.iter().filter(|source| !source.entries().is_empty()) {
+        // Not every adapter has cooperative matrices, and none is opened for them unless it is asked.
+        if source.name == "peak" || source.name.ends_with("_coop") {
+            continue;
+        }
         assert!(rows.contains(&source.name) || source.name == "conv2d_pack", "{} is not tried", source.name);
     }
     // The training that follows takes the verdict for what it is.
     assert_eq!(complaints(&shadegrad(temp.path(), "kernels fill")), [""; 0]);
     let gpu = Gpu::open(&GpuOptions::default()).unwrap();
-    let kept = Verdict::recall(&temp.path().join("shadegrad"), gpu.adapter()).unwrap();
+    let kept = Verdict::recall(&temp.path().join("shadegrad"), gpu.adapter(), Precision::F32).unwrap();
     assert!(kept.is_none_or(|verdict| verdict.passed), "a verdict is kept where this system keeps such things");
 }
 
@@ -130,7 +134,7 @@ fn a_variant_that_fails_is_not_used_again() {
 
     let folder = temp.path().join("shadegrad");
     let path = Verdict::of(&report).keep(&folder).unwrap();
-    let verdict = Verdict::recall(&folder, gpu.adapter()).unwrap().unwrap();
+    let verdict = Verdict::recall(&folder, gpu.adapter(), Precision::F32).unwrap().unwrap();
     assert_eq!(verdict, Verdict::of(&report));
     verdict.apply(&gpu);
     assert!(gpu.is_refused(CONV2D, chosen.name()));

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::ProgressBar;
 
+use crate::gpu::Precision;
 use crate::kept;
 use crate::lab::LabError;
 use crate::lab::bench::{self, Budget, KernelRow, Options, Report};
@@ -112,7 +113,7 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
         let report = bench::tune(&gpu, &options, &command, &mut watch)?;
         spinner.finish_and_clear();
         // Before it is printed: a reader that goes away takes nothing with it.
-        let kept = keep(&report)?;
+        let kept = keep(&report, gpu.precision())?;
         if args.json {
             return output::json(&report);
         }
@@ -131,11 +132,11 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
 }
 
 /// Keeps what the tuner found for other commands; says where.
-fn keep(report: &bench::TuneReport) -> Result<String, LabError> {
+fn keep(report: &bench::TuneReport, precision: Precision) -> Result<String, LabError> {
     let Some(folder) = kept::folder() else {
         return Ok("not kept: this user has no cache folder; --json prints what --kernels takes".to_owned());
     };
-    let path = kept::place(&folder, bench::TUNED, &report.tuned.adapter);
+    let path = kept::place(&folder, bench::kept_as(precision), &report.tuned.adapter);
     kept::keep(&path, &report.tuned)?;
     let count = report.tuned.kernel_choices.len();
     Ok(format!("{count} choices are better than the table's and kept for other commands: {}", path.display()))

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::files;
-use crate::gpu::{Gpu, GpuOptions};
+use crate::gpu::{Gpu, GpuOptions, Precision};
 use crate::kept;
 use crate::lab::LabError;
 use crate::lab::bench::{self, Tuned};
@@ -24,12 +24,32 @@ pub struct Device {
     /// kernel_choices. Without it, what 'bench --tune' kept for this adapter counts
     #[arg(long, global = true, value_name = "FILE")]
     pub kernels: Option<PathBuf>,
+    /// Compute products of f16 values, rounded from f32 as they are read, with sums in f32: by cooperative matrices (tensor
+    /// cores), on adapters that have them
+    #[arg(long, global = true, value_enum, default_value = "f32")]
+    pub precision: PrecisionName,
     /// Use kernels that 'selftest' found to compute wrong numbers on this adapter
     #[arg(long, global = true)]
     pub allow_failed_kernels: bool,
 }
 
+/// [`Precision`] as the command line has it.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum PrecisionName {
+    F32,
+    F16,
+}
+
 impl Device {
+    /// How the device is to be opened.
+    pub fn options(&self) -> GpuOptions {
+        let precision = match self.precision {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::F16 => Precision::F16,
+        };
+        GpuOptions { adapter: self.adapter.clone(), precision, ..GpuOptions::default() }
+    }
+
     /// Opens the device and names it: every command's first line. Variants that failed the self-test on it are not used.
     pub fn open(&self, json: bool) -> Result<Gpu, LabError> {
         let gpu = self.open_unchecked(json)?;
@@ -43,8 +63,7 @@ impl Device {
 
     /// The same for a command that computes nothing.
     pub fn open_unchecked(&self, json: bool) -> Result<Gpu, LabError> {
-        let adapter = self.adapter.clone();
-        let gpu = Gpu::open(&GpuOptions { adapter, pipelines: kept::folder(), ..GpuOptions::default() })?;
+        let gpu = Gpu::open(&GpuOptions { pipelines: kept::folder(), ..self.options() })?;
         output::adapter(gpu.adapter(), json);
         Ok(gpu)
     }
@@ -52,15 +71,22 @@ impl Device {
     /// Keeps the device from kernels that failed.
     fn trust(&self, gpu: &Gpu) -> Result<(), LabError> {
         let Some(folder) = kept::folder() else { return Ok(()) };
-        let verdict = match Verdict::recall(&folder, gpu.adapter()) {
-            Ok(Some(verdict)) if !verdict.failed.is_empty() => verdict,
-            Ok(_) => return Ok(()),
-            // A damaged file says nothing about the kernels, and is no reason not to work.
-            Err(error) => {
-                output::complain(&format!("warning: {error}"));
-                return Ok(());
-            }
+        let tried = match gpu.precision() {
+            Precision::F32 => vec![Precision::F32],
+            Precision::F16 => vec![Precision::F32, Precision::F16],
         };
+        for precision in tried {
+            match Verdict::recall(&folder, gpu.adapter(), precision) {
+                Ok(Some(verdict)) if !verdict.failed.is_empty() => self.heed(gpu, &verdict)?,
+                Ok(_) => {}
+                // A damaged file says nothing about the kernels, and is no reason not to work.
+                Err(error) => output::complain(&format!("warning: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn heed(&self, gpu: &Gpu, verdict: &Verdict) -> Result<(), LabError> {
         let mut names: Vec<&str> = verdict.failed.iter().map(|failure| failure.name()).collect();
         names.dedup();
         let names = names.join(", ");
@@ -96,7 +122,7 @@ fn repeat(gpu: &Gpu, path: &Path) -> Result<(), LabError> {
 /// Chooses kernels as the tuner found best on this adapter, if it ever ran there.
 fn follow_tuner(gpu: &Gpu, json: bool) {
     let Some(folder) = kept::folder() else { return };
-    let path = kept::place(&folder, bench::TUNED, gpu.adapter());
+    let path = kept::place(&folder, bench::kept_as(gpu.precision()), gpu.adapter());
     let followed = kept::recall::<Tuned>(&path, "bench --tune").map_err(|error| error.to_string()).and_then(|tuned| {
         let Some(tuned) = tuned else { return Ok(None) };
         choices::follow(gpu, &tuned.kernel_choices).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -38,6 +38,9 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
             details.limits["max_compute_workgroup_storage_size"].as_u64().unwrap_or(0) >> 10,
             details.features.len(),
         ));
+        if !details.cooperative_matrices.is_empty() {
+            output::say(&format!("     cooperative matrices {}", details.cooperative_matrices.join(", ")));
+        }
     }
     output::say(&format!(
         "* is used by this command line; the largest array that fits one binding on it has {} MiB",

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 
-use crate::gpu::GpuOptions;
 use crate::lab::LabError;
 use crate::selftest::{self, Progress, Report, Row, Verdict};
 use crate::{files, kept};
@@ -50,7 +49,7 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if let Some(path) = &args.json {
         files::write(path, b"{}\n")?;
     }
-    let gpu = selftest::open(&GpuOptions { adapter: device.adapter.clone(), ..GpuOptions::default() })?;
+    let gpu = selftest::open(&device.options())?;
     output::adapter(gpu.adapter(), false);
     let adapter = selftest::details(device.adapter.as_deref())?;
     let bar = output::bar(selftest::COUNT, "selftest", "parts");

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{GpuError, Result};
+use super::{GpuError, Result, precision};
 
 /// What every log and every result says about the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -67,6 +67,8 @@ pub struct AdapterDetails {
     pub device: u32,
     /// The limits that bound what can run.
     pub limits: serde_json::Value,
+    /// Its cooperative matrices, as `MxNxK f16 to f32`.
+    pub cooperative_matrices: Vec<String>,
     /// Names of the features that the adapter has.
     pub features: Vec<String>,
 }
@@ -143,6 +145,7 @@ pub fn list_adapters(wanted: Option<&str>) -> Result<Vec<AdapterDetails>> {
                     "min_storage_buffer_offset_alignment": limits.min_storage_buffer_offset_alignment,
                     "min_uniform_buffer_offset_alignment": limits.min_uniform_buffer_offset_alignment,
                 }),
+                cooperative_matrices: precision::configurations(adapter),
                 features: adapter.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
             }
         })

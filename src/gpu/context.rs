@@ -12,6 +12,7 @@ use super::fault::{Fault, note};
 use super::kernel::{Cache, UNIFORM_BYTES};
 use super::pipelines::Pipelines;
 use super::pool::Pool;
+use super::precision::{self, Cooperative, Precision};
 use super::profile::Work;
 use super::stream::Stream;
 use super::{Const, GpuError, Grid, Kernel, MemoryStats, Result, Shape, Span, Tensor, Words};
@@ -24,6 +25,8 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Fills every fresh tensor with NaN, so that an element that no kernel writes shows (for tests).
     pub poison: bool,
+    /// Whether products may be computed from f16; refused by adapters without cooperative matrices.
+    pub precision: Precision,
     /// Breaks a kernel on purpose, for the test of the self-test.
     pub broken: Option<Broken>,
     /// Folder in which compiled pipelines are kept from one run to the next, where the driver hands them out.
@@ -69,6 +72,8 @@ pub(super) struct Inner {
     pub(super) summary: AdapterSummary,
     pub(super) limits: wgpu::Limits,
     pub(super) subgroup_size: Option<u32>,
+    pub(super) cooperative: Option<Cooperative>,
+    pub(super) precision: Cell<Precision>,
     pub(super) forced: RefCell<BTreeMap<&'static str, String>>,
     /// Operations and variants that are not to be used, since they compute wrong numbers here.
     pub(super) refused: RefCell<BTreeSet<(&'static str, String)>>,
@@ -96,11 +101,23 @@ impl Gpu {
         let summary = AdapterSummary::of(&adapter);
         // All that the adapter has: kernels are chosen by these limits, never beyond them.
         let limits = adapter.limits();
+        let cooperative = match options.precision {
+            Precision::F32 => None,
+            Precision::F16 => Some(precision::choose(&adapter)?),
+        };
+        let (needed, experimental_features) = match cooperative {
+            None => (wgpu::Features::empty(), wgpu::ExperimentalFeatures::disabled()),
+            // SAFETY: wgpu calls features experimental whose use may have faults that its validation does not see, and
+            // asks that this be accepted. Only the kernels of this program run on the device; they are tested on every
+            // adapter that the tests meet and by 'selftest --precision f16' on the user's, and nobody gets here who did
+            // not ask for f16.
+            Some(_) => (precision::NEEDED, unsafe { wgpu::ExperimentalFeatures::enabled() }),
+        };
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("shadegrad"),
-            required_features: adapter.features() & WANTED,
+            required_features: (adapter.features() & WANTED) | needed,
             required_limits: limits.clone(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            experimental_features,
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
         });
@@ -125,6 +142,8 @@ impl Gpu {
             summary,
             limits,
             subgroup_size,
+            cooperative,
+            precision: Cell::new(options.precision),
             forced: RefCell::default(),
             refused: RefCell::default(),
             choices: RefCell::default(),
@@ -152,6 +171,21 @@ impl Gpu {
     /// Invocations of a subgroup, where the device has subgroup operations and all subgroups have one size.
     pub fn subgroup_size(&self) -> Option<u32> {
         self.0.subgroup_size
+    }
+
+    /// The device's cooperative matrices, if it was opened for them.
+    pub fn cooperative(&self) -> Option<Cooperative> {
+        self.0.cooperative
+    }
+
+    /// What products are computed from, where a kernel is not chosen by name.
+    pub fn precision(&self) -> Precision {
+        self.0.precision.get()
+    }
+
+    /// Changes that, for whoever compares the two. Without cooperative matrices it stays f32 all the same.
+    pub fn prefer(&self, precision: Precision) {
+        self.0.precision.set(precision);
     }
 
     /// Makes `operation` use the kernel variant of this name rather than the one that suits the adapter best.

@@ -72,6 +72,13 @@ pub enum GpuError {
     )]
     NoTimestamps { adapter: String },
 
+    /// `--precision f16` on an adapter that cannot multiply by cooperative matrices.
+    #[error(
+        "adapter '{adapter}' cannot compute with --precision f16: it has no {missing} ('shadegrad info' lists what \
+         adapters have; without the option everything is f32)"
+    )]
+    NoCooperativeMatrices { adapter: String, missing: String },
+
     /// A variable of the tape was used after its graph had been dropped.
     #[error(
         "{operation}: a variable was used after its graph was gone (the tape has been reset or belongs to another step)"

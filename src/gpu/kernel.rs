@@ -261,10 +261,11 @@ fn compile(
     let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let body = unroll(source, consts).map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(kernel.name),
-        source: wgpu::ShaderSource::Wgsl(format!("{head}{body}").into()),
-    };
+    // Extensions stand before everything else.
+    let (enabled, body): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
+    let text = [&enabled.join("\n"), "\n", &head, &body.join("\n")].concat();
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
     let module = device.create_shader_module(descriptor);
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(kernel.name),

@@ -13,6 +13,7 @@ mod fault;
 mod kernel;
 mod pipelines;
 mod pool;
+mod precision;
 mod profile;
 mod rehearsal;
 mod stream;
@@ -24,6 +25,7 @@ pub use context::{Broken, Choice, Gpu, GpuOptions, Place};
 pub use error::GpuError;
 pub use kernel::{Const, Grid, Kernel};
 pub use pool::MemoryStats;
+pub use precision::{Cooperative, Precision};
 pub use profile::{Sample, Work};
 pub use tensor::{Shape, Span, Tensor, Words};
 

@@ -20,6 +20,8 @@ impl Gpu {
             summary: real.summary.clone(),
             limits: real.limits.clone(),
             subgroup_size: real.subgroup_size,
+            cooperative: real.cooperative,
+            precision: real.precision.clone(),
             forced: real.forced.clone(),
             refused: real.refused.clone(),
             choices: real.choices.clone(),

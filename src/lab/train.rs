@@ -246,6 +246,7 @@ pub fn train_kept(
         seed: settings.seed,
         adapter: gpu.adapter().clone(),
         kernel_choices: choices::record(gpu)?,
+        precision: gpu.precision(),
         epochs: last.epoch,
         steps: at.step,
         train_loss: last.train_loss,

@@ -138,6 +138,9 @@ fn choice(gpu: &Gpu, entry: &str, value: &str) -> std::result::Result<(Place, Ch
         .iter()
         .find(|(name, _)| *name == named)
         .ok_or_else(|| format!("no variant '{}'; there are {}", named.escape_debug(), names.join(", ")))?;
+    if variant == Variant::Coop.name() && gpu.cooperative().is_none() {
+        return Err(format!("the variant '{variant}' needs --precision f16"));
+    }
     if !runs {
         return Err(format!("this adapter cannot run the variant '{variant}', or computes wrong numbers with it"));
     }

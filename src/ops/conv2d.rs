@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 
 use super::choices;
 use super::tiles::{self, ConvVariant, WeightTile};
-use super::{conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
+use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, coop, dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
 static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
@@ -69,13 +69,14 @@ struct DirectParams {
     padding: u32,
     first_px: u32,
     phases_x: u32,
+    /// Of a block; only the kernels with register blocks alone ask for it.
     channels: u32,
 }
 
 /// How the direct kernel walks: forward, or backward-data by phases.
 struct Walk {
-    /// The direct kernel and the one that shares weights in a subgroup.
-    kernels: [&'static Kernel; 2],
+    /// The direct kernel, the one that shares weights in a subgroup, and the one with tiles in workgroup memory.
+    kernels: [&'static Kernel; 3],
     padding: usize,
     /// The kernel's extent, and how much of it one phase meets.
     kernel: usize,
@@ -95,7 +96,7 @@ impl Walk {
         let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, stride, width);
         Ok(Self {
             choice: tiles::conv2d_at(gpu, place)?,
-            kernels: [&DIRECT, &SUBGROUP],
+            kernels: [&DIRECT, &SUBGROUP, &gemm::FORWARD],
             padding,
             kernel,
             taps: kernel,
@@ -124,10 +125,12 @@ fn direct(
     if walk.choice.0 == ConvVariant::Naive {
         return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
     }
+    let is_coop = walk.choice.0 == ConvVariant::Coop;
+    let peaks = if is_coop { Some(coop::peaks(gpu, [weights, x])?) } else { None };
     let mut first = 0;
     while first < walk.output_stride {
         let columns = (first..walk.output_stride).take_while(|&px| walk.met(px) == walk.met(first)).count();
-        columns_of_phases(gpu, walk, [first, columns], (x, weights, bias), relu, out)?;
+        columns_of_phases(gpu, walk, [first, columns], (x, weights, bias, peaks.as_ref()), relu, out)?;
         first += columns;
     }
     Ok(())
@@ -138,7 +141,7 @@ fn columns_of_phases(
     gpu: &Gpu,
     walk: &Walk,
     [first, columns]: [usize; 2],
-    (x, weights, bias): (&Tensor, &Tensor, Option<&Tensor>),
+    (x, weights, bias, peaks): (&Tensor, &Tensor, Option<&Tensor>, Option<&Tensor>),
     relu: bool,
     out: &Tensor,
 ) -> Result<()> {
@@ -147,27 +150,44 @@ fn columns_of_phases(
     let (variant, chosen) = walk.choice;
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
     let (taps, width) = (walk.taps, walk.met(first));
-    let [rows, row_block, channel_block] =
-        tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
-    let lanes = tiles::lanes(gpu, variant);
-    let consts: [Const; 16] = [
+    let mut consts: Vec<Const> = vec![
         ("KERNEL", walk.kernel as u32),
         ("KH", taps as u32),
         ("KW", width as u32),
         ("S", walk.input_stride as u32),
         ("SO", walk.output_stride as u32),
         ("FLIP", u32::from(walk.flip)),
-        ("MB", channel_block as u32),
-        ("RB", rows as u32),
-        ("SHARED", rows as u32 - 1),
-        ("REST", ((channel_block - 1) * rows * row_block) as u32),
-        ("XB", row_block as u32),
-        ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
-        ("LANES", lanes),
-        ("WEIGHTS", ((channel_block * width) as u32).div_ceil(lanes)),
         ("BIAS", u32::from(bias.is_some())),
         ("RELU", u32::from(relu)),
     ];
+    let phases = walk.output_stride * columns;
+    let extents = [out_c, batch * grid_h * grid_w];
+    let (launched, grid, channel_block) = if variant == ConvVariant::Coop {
+        let (launched, tile, grid) = conv2d_coop::tile(gpu, walk.flip, extents, phases)?;
+        consts.extend(tile);
+        (launched, grid, 0)
+    } else if variant == ConvVariant::Gemm {
+        let (tile, grid) = gemm::tile(chosen, extents, phases);
+        consts.extend(tile);
+        (walk.kernels[variant as usize], grid, 0)
+    } else {
+        let [rows, row_block, channel_block] =
+            tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
+        let lanes = tiles::lanes(gpu, variant);
+        consts.extend([
+            ("MB", channel_block as u32),
+            ("RB", rows as u32),
+            ("SHARED", rows as u32 - 1),
+            ("REST", ((channel_block - 1) * rows * row_block) as u32),
+            ("XB", row_block as u32),
+            ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
+            ("LANES", lanes),
+            ("WEIGHTS", ((channel_block * width) as u32).div_ceil(lanes)),
+        ]);
+        let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
+            .layers(phases * out_c.div_ceil(channel_block));
+        (walk.kernels[variant as usize], grid, channel_block)
+    };
     let params = DirectParams {
         batch: batch as u32,
         input: [in_c as u32, in_h as u32, in_w as u32],
@@ -183,15 +203,10 @@ fn columns_of_phases(
     let bytes = 4 * (x.count() + weights.count() + out.count() * columns / walk.output_stride);
     gpu.next_work(2 * outputs * in_c * walk.kernel * width, bytes);
     let bias = bias.unwrap_or(weights);
-    let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
-        .layers(walk.output_stride * columns * out_c.div_ceil(channel_block));
-    gpu.launch(
-        walk.kernels[variant as usize],
-        &consts,
-        &params,
-        &[x.span(), weights.span(), bias.span(), out.span()],
-        grid,
-    )
+    let mut spans = vec![x.span(), weights.span(), bias.span()];
+    spans.extend(peaks.map(Tensor::span));
+    spans.push(out.span());
+    gpu.launch(launched, &consts, &params, &spans, grid)
 }
 
 /// Checks a weight of [out, in, k, k] against the channels that it meets; returns k.
@@ -283,7 +298,7 @@ fn spread(
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
     let walk = Walk {
-        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP],
+        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP, &gemm::BACKWARD_DATA],
         padding: window.padding,
         kernel,
         taps,
@@ -319,6 +334,12 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let (variant, tile) = tiles::conv2d_at(gpu, place)?;
     if variant == ConvVariant::Naive {
         return naive::backward_weights(gpu, x, dy, window, dw);
+    }
+    if variant == ConvVariant::Gemm {
+        return gemm::backward_weights(gpu, x, dy, tile, window, dw);
+    }
+    if variant == ConvVariant::Coop {
+        return conv2d_coop::backward_weights(gpu, x, dy, window, dw);
     }
     let lanes = tiles::lanes(gpu, variant);
     let WeightTile { lines, channels: channel_block, rows, positions: row_block } =

@@ -2,6 +2,8 @@
 
 use bytemuck::NoUninit;
 
+use super::block::Block;
+use super::coop::{self, coop_kernels};
 use super::tiles::{self, MATMUL};
 use super::{dims2, kernel, lanes, launch_flat};
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
@@ -11,6 +13,8 @@ static NN: Kernel = kernel!("matmul_nn", "matmul_nn", "matmul_nn", "rrrw");
 static NT: Kernel = kernel!("matmul_nt", "matmul_nt", "matmul_nt", "rrrw");
 static TILED: Kernel = kernel!("matmul_tiled", "matmul_tiled", "matmul_tiled", "rrrw");
 static REGISTERS: Kernel = kernel!("matmul_blocked", "matmul_blocked", "matmul_blocked", "rrrw");
+static SHARED: Kernel = kernel!("matmul_shared", "matmul_shared", "matmul_shared", "rrrw");
+static COOP: [Kernel; 2] = coop_kernels!("matmul_coop", "matmul_coop", "matmul_coop", "rrrrw");
 static SUBGROUP: Kernel = kernel!("matmul_subgroup", "matmul_subgroup", "matmul_subgroup", "rrrw");
 static NT_SUBGROUP: Kernel = kernel!("matmul_nt_subgroup", "matmul_nt_subgroup", "matmul_nt_subgroup", "rrrw");
 static SPLIT_K: Kernel = kernel!("matmul_split_k", "matmul_split_k", "split_k", "rrw");
@@ -58,15 +62,28 @@ pub enum Variant {
     Tiled,
     /// Register blocks of single values; any shape.
     Registers,
+    /// Tiles in workgroup memory, of each a block in registers; any shape.
+    Shared,
     /// As the blocked ones, with the first operand shared by the lanes of a subgroup.
     Subgroup,
     /// The inner dimension shared out among workgroups; the second operand not transposed, n a multiple of four.
     SplitK,
+    /// Cooperative matrices, f16 in and f32 out; any shape, on devices opened for them.
+    Coop,
 }
 
 impl Variant {
     /// Every variant, each rung of the ladder above the one before it.
-    pub const ALL: [Self; 6] = [Self::Naive, Self::Tiled, Self::Registers, Self::Blocked, Self::Subgroup, Self::SplitK];
+    pub const ALL: [Self; 8] = [
+        Self::Naive,
+        Self::Tiled,
+        Self::Registers,
+        Self::Blocked,
+        Self::Shared,
+        Self::Subgroup,
+        Self::SplitK,
+        Self::Coop,
+    ];
 
     /// The name in results.
     pub const fn name(self) -> &'static str {
@@ -75,8 +92,10 @@ impl Variant {
             Self::Tiled => "tiled",
             Self::Registers => "registers",
             Self::Blocked => "vec4",
+            Self::Shared => "shared",
             Self::Subgroup => "subgroup",
             Self::SplitK => "split-k",
+            Self::Coop => "coop",
         }
     }
 
@@ -87,14 +106,21 @@ impl Variant {
             Self::Tiled => "matmul_tiled",
             Self::Registers => "matmul_blocked",
             Self::Blocked => "matmul_nn",
+            Self::Shared => "matmul_shared",
             Self::Subgroup => "matmul_subgroup",
             Self::SplitK => "matmul_split_k",
+            Self::Coop => "matmul_coop",
         }
     }
 
     /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(MATMUL, self.name())
+        let able = match self {
+            Self::Subgroup => gpu.subgroup_size().is_some(),
+            Self::Coop => gpu.cooperative().is_some(),
+            _ => true,
+        };
+        able && !gpu.is_refused(MATMUL, self.name())
     }
 
     /// The variant of this name, if the adapter can run it.
@@ -105,7 +131,7 @@ impl Variant {
     /// Whether the shape lets it: some read the second operand, of [k, n] or its transpose, in vectors of four.
     pub fn fits(self, n: usize, k: usize, transposed: bool) -> bool {
         match self {
-            Self::Naive | Self::Tiled | Self::Registers => true,
+            Self::Naive | Self::Tiled | Self::Registers | Self::Shared | Self::Coop => true,
             Self::Blocked | Self::Subgroup => (if transposed { k } else { n }).is_multiple_of(4),
             Self::SplitK => !transposed && n.is_multiple_of(4),
         }
@@ -203,12 +229,14 @@ pub fn matmul_with(
     // Without a bias something must be bound all the same; the kernel does not read it.
     let bias = epilogue.bias.unwrap_or(b.tensor);
     let spans = [a.tensor.span(), b.tensor.span(), bias.span(), out.span()];
-    gpu.next_work(2 * m * n * k, 4 * (m * k + k * n + m * n));
     variant.check(gpu, n, k, b)?;
+    let peaks = if variant == Variant::Coop { Some(coop::peaks(gpu, [a.tensor, b.tensor])?) } else { None };
+    gpu.next_work(2 * m * n * k, 4 * (m * k + k * n + m * n));
     let flags = [("BIAS", u32::from(epilogue.bias.is_some())), ("RELU", u32::from(epilogue.relu))];
     let (m, n, k) = (m as u32, n as u32, k as u32);
     let strided = NaiveParams { m, n, k, a: a.strides(), b: b.strides() };
     let params = |rows| BlockedParams { m, n, k, a: a.strides(), rows };
+    let flips = [("FLIP_A", u32::from(a.transposed)), ("FLIP_B", u32::from(b.transposed))];
     let lanes = lanes(gpu);
     let software = gpu.adapter().is_software();
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
@@ -251,6 +279,13 @@ pub fn matmul_with(
             let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&NT_SUBGROUP, &consts, &params(rows), &spans, grid)
         }
+        Variant::Shared => {
+            let extents = [m as usize, n as usize];
+            let block = Block::new(None, extents);
+            let consts = [&block.consts()[..], &flips, &flags].concat();
+            let [across, down] = block.groups(extents).map(|groups| groups as u32);
+            gpu.launch(&SHARED, &consts, &strided, &spans, Grid([across, down, 1]))
+        }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
             let (rows, columns) = (m.min(most_shared[0]), (n / 4).div_ceil(lanes).min(most[0]));
@@ -260,6 +295,16 @@ pub fn matmul_with(
                 [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), held, steps, rest, flags[0], flags[1]];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&SUBGROUP, &consts, &params(rows), &spans, grid)
+        }
+        Variant::Coop => {
+            let tile = coop::Tile::on(gpu, MATMUL)?;
+            let consts = [&tile.consts()[..], &flips, &flags].concat();
+            let [across, down] = [n, m].map(|extent| extent.div_ceil(tile.side() as u32));
+            let mut spans = spans.to_vec();
+            if let Some(peaks) = &peaks {
+                spans.insert(3, peaks.span());
+            }
+            gpu.launch(tile.of(&COOP), &consts, &strided, &spans, Grid([across, down, 1]))
         }
         Variant::SplitK => {
             let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));

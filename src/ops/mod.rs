@@ -6,10 +6,14 @@
 
 pub mod activation;
 pub mod batch_norm;
+mod block;
 pub mod ceiling;
 pub mod choices;
 pub mod conv2d;
+mod conv2d_coop;
+mod conv2d_gemm;
 mod conv2d_naive;
+mod coop;
 pub mod cross_entropy;
 pub mod displace;
 pub mod dropout;

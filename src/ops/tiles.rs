@@ -4,20 +4,30 @@
 //! | --- | --- | --- |
 //! | software, with subgroups | `subgroup` | many channels x up to 4 rows x 3 to 8 positions: weights are broadcast, rows share x |
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
-//! | GPU | `direct` | 8 channels x 2 to 4 positions: registers are dear |
+//! | GPU, from 32 channels on both sides | `gemm` | a block of a workgroup's tile: 4 x 4, or 8 x 8 where that leaves work for all |
+//! | GPU, fewer channels | `direct` | 8 channels x 2 to 4 positions: registers are dear |
 //!
 //! | adapter | matrix product, where the shape lets it |
 //! | --- | --- |
 //! | software, with subgroups | `subgroup` |
-//! | all others | `vec4` |
+//! | software, without | `vec4` |
+//! | GPU, products of at least 64 tiles | `shared` |
+//! | GPU, smaller ones | `vec4` |
+//!
+//! With `--precision f16`, `coop` goes before all of these: convolutions from 16 channels on both sides, products from 16
+//! on each of their three extents.
+//!
+//! What stands here of GPUs was never measured on one: it is what others found on theirs (direct kernels win below 32
+//! channels). `bench --tune` measures it on yours.
 //!
 //! A table of an earlier run or of a tuner goes before this one ([`super::choices`]). The measurements behind it are in
 //! `shaders/NOTES.md`. A variant can be forced ([`Gpu::force_variant`]), so that each is tested on every adapter that can
 //! run it.
 
+use super::block::Block;
 use super::choices;
 use super::matmul::Variant;
-use crate::gpu::{Gpu, GpuError, Place, Result};
+use crate::gpu::{Gpu, GpuError, Place, Precision, Result};
 
 /// How a convolution's passes are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,20 +36,26 @@ pub enum ConvVariant {
     Direct,
     /// `conv2d_subgroup.wgsl` and `conv2d_weights_subgroup.wgsl`: lanes share what all of them need.
     Subgroup,
+    /// `conv2d_gemm.wgsl` and `conv2d_weights_gemm.wgsl`: a product of matrices, tiles in workgroup memory.
+    Gemm,
     /// `conv2d_naive.wgsl`: one output an invocation; never chosen, only forced.
     Naive,
+    /// `conv2d_coop.wgsl` and `conv2d_weights_coop.wgsl`: the same product by cooperative matrices, from f16.
+    Coop,
 }
 
 impl ConvVariant {
     /// Every variant.
-    pub const ALL: [Self; 3] = [Self::Direct, Self::Subgroup, Self::Naive];
+    pub const ALL: [Self; 5] = [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive, Self::Coop];
 
     /// The name in results and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Subgroup => "subgroup",
+            Self::Gemm => "gemm",
             Self::Naive => "naive",
+            Self::Coop => "coop",
         }
     }
 
@@ -50,7 +66,21 @@ impl ConvVariant {
 
     /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        (self != Self::Subgroup || gpu.subgroup_size().is_some()) && !gpu.is_refused(CONV2D, self.name())
+        let able = match self {
+            Self::Subgroup => gpu.subgroup_size().is_some(),
+            Self::Coop => gpu.cooperative().is_some(),
+            _ => true,
+        };
+        able && !gpu.is_refused(CONV2D, self.name())
+    }
+
+    /// Channels on each side from which the table takes it: a tile of fewer lies for the most part past the edge.
+    const fn least_channels(self) -> usize {
+        match self {
+            Self::Gemm => 32,
+            Self::Coop => 16,
+            _ => 0,
+        }
     }
 }
 
@@ -58,7 +88,19 @@ impl ConvVariant {
 pub const CONV2D: &str = "conv2d";
 pub const MATMUL: &str = "matmul";
 
-/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst.
+/// The variants that suit this adapter, from the best to the worst.
+fn ranked(gpu: &Gpu) -> impl Iterator<Item = ConvVariant> {
+    let f16 = (gpu.precision() == Precision::F16).then_some(ConvVariant::Coop);
+    let f32 = if gpu.adapter().is_software() {
+        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Gemm, ConvVariant::Naive]
+    } else {
+        [ConvVariant::Gemm, ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
+    };
+    f16.into_iter().chain(f32)
+}
+
+/// The variant for this adapter: the first that runs, of those that suit its kind from the best to the worst. Problems of
+/// few channels are another's all the same where it is one that needs many ([`conv2d_at`]).
 pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
     if let Some(forced) = gpu.forced_variant(CONV2D) {
         return ConvVariant::ALL
@@ -66,51 +108,80 @@ pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
             .find(|variant| variant.name() == forced && variant.runs_on(gpu))
             .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")));
     }
+    best(gpu, usize::MAX)
+}
+
+/// The best variant for a problem that has at least so many channels on each side.
+fn best(gpu: &Gpu, channels: usize) -> Result<ConvVariant> {
     let chosen = gpu.choice(choices::whole(CONV2D)).and_then(|choice| ConvVariant::named(gpu, choice.variant));
-    let order = if gpu.adapter().is_software() {
-        [ConvVariant::Subgroup, ConvVariant::Direct, ConvVariant::Naive]
-    } else {
-        [ConvVariant::Direct, ConvVariant::Subgroup, ConvVariant::Naive]
-    };
-    let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
-    best.ok_or(GpuError::NoVariant { operation: CONV2D })
+    let mut wishes = chosen.into_iter().chain(ranked(gpu));
+    let found = wishes.find(|variant| variant.runs_on(gpu) && channels >= variant.least_channels());
+    found.ok_or(GpuError::NoVariant { operation: CONV2D })
 }
 
 /// The variant for one problem, and its tile (channels, positions) where that was chosen beforehand.
 pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize; 2]>)> {
-    if gpu.forced_variant(CONV2D).is_none()
-        && let Some(choice) = gpu.choice(place)
+    if gpu.forced_variant(CONV2D).is_some() {
+        return Ok((conv2d(gpu)?, None));
+    }
+    if let Some(choice) = gpu.choice(place)
         && let Some(variant) = ConvVariant::named(gpu, choice.variant)
     {
         return Ok((variant, choice.tile));
     }
-    Ok((conv2d(gpu)?, None))
+    let (_, [from, to, ..]) = place;
+    // Where the table has none left but one that needs many channels, it takes that.
+    Ok((best(gpu, from.min(to)).or_else(|_| conv2d(gpu))?, None))
 }
+
+/// Extents of a product from which cooperative matrices are chosen: a tile of less lies for the most part past the edge.
+const LEAST_EXTENT: usize = 16;
+
+/// Tiles in workgroup memory from which a GPU has work for all of its cores.
+const LEAST_TILES: usize = 64;
 
 /// The variant for products, the second operand transposed or not, where the shape lets it: see [`matmul_at`].
 ///
-/// On software adapters broadcasting the first operand wins. On GPUs nothing was measured.
+/// On software adapters broadcasting the first operand wins. On GPUs nothing was measured; tiles in workgroup memory are
+/// what is known to pay there.
 pub fn matmul(gpu: &Gpu, flip_b: bool) -> Result<Variant> {
-    let best = if gpu.adapter().is_software() { Variant::Subgroup } else { Variant::Blocked };
+    let f16 = (gpu.precision() == Precision::F16).then_some(Variant::Coop);
     let named = |place| gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
     let chosen = flip_b.then(|| named(choices::TRANSPOSED)).flatten().or_else(|| named(choices::whole(MATMUL)));
-    let order = [best, Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
-    let best = chosen.into_iter().chain(order).find(|variant| variant.runs_on(gpu));
+    let order =
+        [best_for_f32(gpu), Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
+    let best = chosen.into_iter().chain(f16).chain(order).find(|variant| variant.runs_on(gpu));
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
+}
+
+fn best_for_f32(gpu: &Gpu) -> Variant {
+    if gpu.adapter().is_software() { Variant::Subgroup } else { Variant::Shared }
 }
 
 /// The variant for a product of [m, k] and [k, n], either transposed: the chosen one if it can, or the next that can.
 pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) -> Result<Variant> {
     let place = choices::product(m, n, k, flip_a, flip_b);
     let tuned = gpu.choice(place).and_then(|choice| Variant::named(gpu, choice.variant));
-    let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled];
-    let wishes = tuned.into_iter().chain([matmul(gpu, flip_b)?]).chain(order);
+    let tiles: usize = Block::new(None, [m, n]).groups([m, n]).iter().product();
+    let pays = |variant: &Variant| match variant {
+        Variant::Shared => tiles >= LEAST_TILES,
+        Variant::Coop => m.min(n).min(k) >= LEAST_EXTENT,
+        _ => true,
+    };
+    let whole = matmul(gpu, flip_b)?;
+    let f32 = (whole == Variant::Coop).then(|| best_for_f32(gpu));
+    let own = [whole].into_iter().chain(f32).filter(pays);
+    let order = [Variant::Blocked, Variant::Naive, Variant::Registers, Variant::Tiled, Variant::Shared];
+    let wishes = tuned.into_iter().chain(own).chain(order);
     let best = wishes.into_iter().find(|variant| variant.runs_on(gpu) && variant.fits(n, k, flip_b));
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
 }
 
 /// Channels and positions to one invocation of a convolution's problem where none were chosen, for square planes.
 pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, stride, width]): Place) -> [usize; 2] {
+    if matches!(variant, ConvVariant::Gemm | ConvVariant::Coop) {
+        return [4, 4];
+    }
     if pass == "backward-weights" {
         let tile = weight_tile(gpu, variant, [from, to], [kernel, stride, width], None);
         return [tile.channels, tile.positions];
@@ -200,6 +271,7 @@ fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
+        (ConvVariant::Gemm | ConvVariant::Coop, _) => 4,
         (ConvVariant::Naive, _) => 1,
     }
 }
@@ -227,6 +299,7 @@ pub fn tile(
             shared(channels, fitting.min(32))
         }
         ConvVariant::Direct => shared(channels, 8),
+        ConvVariant::Gemm | ConvVariant::Coop => 4,
         ConvVariant::Naive => 1,
     };
     [rows, positions, block]
@@ -275,7 +348,7 @@ pub fn weight_tile(
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
-        (ConvVariant::Naive, _) => (1, 1),
+        (ConvVariant::Gemm | ConvVariant::Coop | ConvVariant::Naive, _) => (1, 1),
     };
     // As many rows as leave work for every lane.
     let rows = (in_channels * kernel).div_ceil(lanes).min(most);

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::gpu::{AdapterDetails, Gpu, GpuError, GpuOptions, Result};
+use crate::gpu::{AdapterDetails, Gpu, GpuError, GpuOptions, Precision, Result};
 use crate::kept;
 use crate::ops::tiles;
 
@@ -41,6 +41,8 @@ pub struct Report {
     /// Driver, limits and features.
     pub adapter: AdapterDetails,
     pub subgroup_size: Option<u32>,
+    /// With f16, the kernels with cooperative matrices are tried, too; all else is tried as it is.
+    pub precision: Precision,
     /// The fingerprint of the kernels' sources and this version.
     pub kernels_fingerprint: String,
     pub kernels: Vec<Row>,
@@ -97,6 +99,9 @@ pub fn run_parts(
     wanted: &dyn Fn(&str) -> bool,
 ) -> Report {
     let begun = Instant::now();
+    let precision = gpu.precision();
+    // Kernels with cooperative matrices are tried by name. What is computed beside them has the tolerances of f32.
+    gpu.prefer(Precision::F32);
     let mut trial = Trial { gpu, rows: Vec::new() };
     let mut stopped = None;
     for (name, part) in PARTS.into_iter().filter(|(name, _)| wanted(name)) {
@@ -115,6 +120,7 @@ pub fn run_parts(
         command: command.to_vec(),
         adapter,
         subgroup_size: gpu.subgroup_size(),
+        precision,
         kernels_fingerprint: kept::kernels(),
         kernels: trial.rows,
         gradients: Vec::new(),

@@ -2,8 +2,9 @@
 
 use super::reference::conv2d::{Case, biased, channel_sums, relu};
 use super::reference::matmul::{Product, product};
-use super::trial::{Subject, Trial, Within, amid, operand};
-use crate::gpu::{Gpu, Result, Tensor};
+use super::reference::{random, short};
+use super::trial::{Subject, Trial, Within, amid};
+use crate::gpu::{Gpu, Result, Shape, Tensor};
 use crate::ops::conv2d;
 use crate::ops::matmul::{self, Epilogue, Operand, Variant, plain, transposed};
 use crate::ops::tiles::{self, CONV2D, ConvVariant, MATMUL};
@@ -32,6 +33,15 @@ fn layers() -> [Case; 4] {
     ]
 }
 
+/// A random tensor and its values: where there are cooperative matrices, such as f16 holds exactly, so that one reference
+/// serves all variants.
+fn operand(gpu: &Gpu, item: u32, shape: impl Into<Shape>) -> Result<(Tensor, Vec<f32>)> {
+    let shape = shape.into();
+    let values = random(item, shape.count());
+    let values = if gpu.cooperative().is_some() { short(values) } else { values };
+    Ok((gpu.tensor(shape, &values)?, values))
+}
+
 /// The file that a variant's pass is computed by.
 fn file(gpu: &Gpu, variant: ConvVariant, case: Case, weights: bool) -> &'static str {
     let lines = || {
@@ -44,6 +54,10 @@ fn file(gpu: &Gpu, variant: ConvVariant, case: Case, weights: bool) -> &'static 
         (ConvVariant::Direct, false) => "conv2d",
         (ConvVariant::Direct, true) => "conv2d_weights",
         (ConvVariant::Subgroup, false) => "conv2d_subgroup",
+        (ConvVariant::Coop, false) => "conv2d_coop",
+        (ConvVariant::Coop, true) => "conv2d_weights_coop",
+        (ConvVariant::Gemm, false) => "conv2d_gemm",
+        (ConvVariant::Gemm, true) => "conv2d_weights_gemm",
         (ConvVariant::Subgroup, true) if lines() => "conv2d_weights_lines",
         (ConvVariant::Subgroup, true) => "conv2d_weights_subgroup",
     }
@@ -115,10 +129,14 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
 
 /// Every variant of the convolution that the adapter can run.
 pub(super) fn convolutions_by_variant(trial: &mut Trial<'_>) -> Result<()> {
-    let own = tiles::conv2d(trial.gpu)?;
+    // A table that begins with products of matrices leaves layers of few channels to the direct kernel.
+    let own = match tiles::conv2d(trial.gpu)? {
+        ConvVariant::Gemm => [ConvVariant::Gemm, ConvVariant::Direct],
+        one => [one, ConvVariant::Naive],
+    };
     for variant in ConvVariant::ALL.into_iter().filter(|variant| variant.runs_on(trial.gpu)) {
         let mut cases = edges().to_vec();
-        if variant == own || variant == ConvVariant::Naive {
+        if own.contains(&variant) || [ConvVariant::Naive, ConvVariant::Coop].contains(&variant) {
             cases.extend(layers());
         }
         trial.gpu.force_variant(CONV2D, Some(variant.name()));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, Row};
 use crate::files::FileError;
-use crate::gpu::{AdapterSummary, Gpu};
+use crate::gpu::{AdapterSummary, Gpu, Precision};
 use crate::kept::{self, KeptError};
 use crate::ops::tiles::{CONV2D, MATMUL};
 
@@ -48,12 +48,22 @@ pub struct Verdict {
     pub version: String,
     pub kernels_fingerprint: String,
     pub adapter: AdapterSummary,
+    /// With f16, the kernels with cooperative matrices were tried, too.
+    pub precision: Precision,
     pub passed: bool,
     pub failed: Vec<Failure>,
 }
 
 /// The command that makes it.
 const COMMAND: &str = "selftest";
+
+/// Under this name it is kept: what f16 was tried with is another device.
+const fn kept_as(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => COMMAND,
+        Precision::F16 => "selftest-f16",
+    }
+}
 
 impl Verdict {
     /// The verdict of a report.
@@ -62,6 +72,7 @@ impl Verdict {
             version: report.version.to_owned(),
             kernels_fingerprint: report.kernels_fingerprint.clone(),
             adapter: report.adapter.summary.clone(),
+            precision: report.precision,
             passed: report.failed.is_empty(),
             failed: report.failed.clone(),
         }
@@ -69,14 +80,14 @@ impl Verdict {
 
     /// Keeps it in a folder, [`kept::folder`] as a rule; returns the file.
     pub fn keep(&self, folder: &Path) -> Result<PathBuf, FileError> {
-        let path = kept::place(folder, COMMAND, &self.adapter);
+        let path = kept::place(folder, kept_as(self.precision), &self.adapter);
         kept::keep(&path, self)?;
         Ok(path)
     }
 
-    /// The verdict on this adapter, driver and set of kernels, if there is one.
-    pub fn recall(folder: &Path, adapter: &AdapterSummary) -> Result<Option<Self>, KeptError> {
-        kept::recall(&kept::place(folder, COMMAND, adapter), COMMAND)
+    /// The verdict on this adapter, driver, precision and set of kernels, if there is one.
+    pub fn recall(folder: &Path, adapter: &AdapterSummary, precision: Precision) -> Result<Option<Self>, KeptError> {
+        kept::recall(&kept::place(folder, kept_as(precision), adapter), COMMAND)
     }
 
     /// Keeps the device from choosing the variants that failed.

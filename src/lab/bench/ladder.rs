@@ -152,7 +152,7 @@ fn conv2d(
     let mut missing = Vec::new();
     for (pass, name) in PASSES.into_iter().enumerate() {
         let mut first = None;
-        for variant in [ConvVariant::Naive, ConvVariant::Direct, ConvVariant::Subgroup] {
+        for variant in LADDER {
             let file = file(variant, pass);
             if !variant.runs_on(gpu) {
                 missing.push(file);
@@ -176,12 +176,20 @@ fn conv2d(
     Ok((rungs, missing))
 }
 
+/// The convolution's rungs.
+const LADDER: [ConvVariant; 5] =
+    [ConvVariant::Naive, ConvVariant::Direct, ConvVariant::Gemm, ConvVariant::Subgroup, ConvVariant::Coop];
+
 /// The file of a pass.
 fn file(variant: ConvVariant, pass: usize) -> &'static str {
     match (variant, pass) {
         (ConvVariant::Naive, _) => "conv2d_naive",
         (ConvVariant::Direct, 2) => "conv2d_weights",
         (ConvVariant::Direct, _) => "conv2d",
+        (ConvVariant::Coop, 2) => "conv2d_weights_coop",
+        (ConvVariant::Coop, _) => "conv2d_coop",
+        (ConvVariant::Gemm, 2) => "conv2d_weights_gemm",
+        (ConvVariant::Gemm, _) => "conv2d_gemm",
         (ConvVariant::Subgroup, 2) => "conv2d_weights_lines",
         (ConvVariant::Subgroup, _) => "conv2d_subgroup",
     }

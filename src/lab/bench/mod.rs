@@ -28,7 +28,7 @@ pub use clock::{Budget, Timing, time};
 pub use ladder::{Ladder, LadderReport, Rung, climb};
 pub use row::{KernelRow, Report, StepRow};
 pub use start::{FirstStep, Host};
-pub use tune::{TUNED, TuneReport, Tuned, TunedRow, tune};
+pub use tune::{TuneReport, Tuned, TunedRow, kept_as, tune};
 
 use row::Label;
 

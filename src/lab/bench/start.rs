@@ -26,7 +26,7 @@ pub struct FirstStep {
 /// Measures it twice, each time on a device of its own.
 pub(super) fn first_step(like: &Gpu, adapter: Option<String>) -> Result<FirstStep, LabError> {
     let (model, batch) = ("lenet", 64);
-    let options = GpuOptions { adapter, ..GpuOptions::default() };
+    let options = GpuOptions { adapter, precision: like.precision(), ..GpuOptions::default() };
     let once = || -> Result<[f64; 2], LabError> {
         let begun = Instant::now();
         let gpu = Gpu::open(&options)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::{AdapterSummary, Choice, Gpu, Place as Problem};
+use crate::gpu::{AdapterSummary, Choice, Gpu, Place as Problem, Precision};
 use crate::kept;
 use crate::models;
 use crate::nn::Layer;
@@ -15,7 +15,12 @@ use super::convolutions::{PASSES, places};
 use super::{LabError, Options, random};
 
 /// Under this name it is kept ([`kept::place`]).
-pub const TUNED: &str = "tuned";
+pub const fn kept_as(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "tuned",
+        Precision::F16 => "tuned-f16",
+    }
+}
 
 /// What is kept in the user's cache folder, and what `--kernels` takes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +52,10 @@ pub struct TuneReport {
     pub tuned: Tuned,
     pub rows: Vec<TunedRow>,
 }
+
+/// What is tried on products beside the table's own.
+const FAST: [Variant; 6] =
+    [Variant::Blocked, Variant::Shared, Variant::Subgroup, Variant::SplitK, Variant::Registers, Variant::Coop];
 
 /// A choice must be so much faster than the table's own: what differs by less is noise, and not worth other bits.
 const WORTH: f64 = 0.9;
@@ -111,10 +120,12 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
                 matmul_with(gpu, variant, a, b, Epilogue::default(), &out)
             };
             let own = tiles::matmul_at(gpu, [m, n, k], flip)?;
-            // The slow rungs of the ladder are there to be read.
-            let fast = [own, Variant::Blocked, Variant::Subgroup, Variant::SplitK, Variant::Registers];
+            // The slow rungs of the ladder are there to be read; so is workgroup memory on software adapters.
+            let pays = |one: &Variant| *one != Variant::Shared || !gpu.adapter().is_software();
             let mut candidates = Vec::new();
-            for variant in fast.into_iter().filter(|variant| variant.runs_on(gpu) && variant.fits(n, k, flip[1])) {
+            for variant in
+                [own].into_iter().chain(FAST).filter(|one| pays(one) && one.runs_on(gpu) && one.fits(n, k, flip[1]))
+            {
                 let choice = Choice { variant: variant.name(), tile: None };
                 if !candidates.contains(&choice) {
                     candidates.push(choice);
@@ -129,11 +140,22 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
 
 /// The table's own choice, the other variants, and a few tiles around its own.
 fn convolutions(gpu: &Gpu, problem: Problem) -> Result<Vec<Choice>, LabError> {
-    let own = tiles::conv2d(gpu)?;
+    let (own, _) = tiles::conv2d_at(gpu, problem)?;
     let mut found = vec![Choice { variant: own.name(), tile: None }];
-    let others =
-        ConvVariant::ALL.into_iter().filter(|&one| one != own && one != ConvVariant::Naive && one.runs_on(gpu));
+    let software = gpu.adapter().is_software();
+    let pays = |one: ConvVariant| one != ConvVariant::Naive && (one != ConvVariant::Gemm || !software);
+    let others = ConvVariant::ALL.into_iter().filter(|&one| one != own && pays(one) && one.runs_on(gpu));
     found.extend(others.map(|one| Choice { variant: one.name(), tile: None }));
+    if own == ConvVariant::Gemm {
+        // All that there are.
+        let tiles = [[4, 4], [4, 8], [8, 4], [8, 8]];
+        found.extend(tiles.map(|tile| Choice { variant: own.name(), tile: Some(tile) }));
+        return Ok(found);
+    }
+    if own == ConvVariant::Coop {
+        // Its tile is the adapter's.
+        return Ok(found);
+    }
     let [channels, positions] = tiles::default_tile(gpu, own, problem);
     let tiles =
         [[channels.div_ceil(2), positions], [channels, positions.div_ceil(2)], [channels.div_ceil(2), 2 * positions]];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::{AdapterSummary, Gpu, MemoryStats};
+use crate::gpu::{AdapterSummary, Gpu, MemoryStats, Precision};
 use crate::models;
 use crate::nn::{Network, OptimizerKind, Schedule};
 use crate::ops::choices;
@@ -119,6 +119,8 @@ pub struct Outcome {
     pub adapter: AdapterSummary,
     /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
     pub kernel_choices: choices::Table,
+    /// What products were computed from.
+    pub precision: Precision,
     /// Epochs and steps behind the last weights, and what these are.
     pub epochs: u32,
     pub steps: u64,

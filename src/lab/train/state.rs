@@ -103,6 +103,7 @@ pub(super) fn identity(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result
         "data": { "name": data.name, "pictures": pictures },
         "program": { "version": env!("CARGO_PKG_VERSION") },
         "adapter": gpu.adapter(),
+        "precision": gpu.precision(),
         "kernels": choices::record(gpu)?,
     }))
 }

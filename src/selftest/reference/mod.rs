@@ -27,6 +27,11 @@ pub fn random(item: u32, count: usize) -> Vec<f32> {
     (0..count).map(|_| 2.0 * stream.uniform() - 1.0).collect()
 }
 
+/// The same values with the 11 bits that f16 keeps: kernels that round to f16 then round nothing.
+pub fn short(values: Vec<f32>) -> Vec<f32> {
+    values.into_iter().map(|value| f32::from_bits((value.to_bits() + 0x1000) & !0x1fff)).collect()
+}
+
 /// How far an f32 result may be off. A sum of `terms` products of size about one is off by at most about `terms`
 /// roundings of the largest value; the factor allows for exp, erf and divisions on the way.
 pub fn tolerance(wanted: &[f64], terms: usize) -> f64 {
