@@ -1,5 +1,6 @@
 //! `shadegrad train`.
 
+mod recipe;
 mod resume;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
 
 use super::{Device, interrupt, output};
+use recipe::Recipe;
 use resume::{refuse_to_lose, resumed, say_where_it_goes_on};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -51,9 +53,12 @@ enum Check {
 
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
 pub struct Args {
-    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
+    /// lenet, lab or fast (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
     #[arg(long, default_value = "lenet")]
     model: String,
+    /// What the settings are that are not given [default: fast for '--model fast', plain for every other]
+    #[arg(long)]
+    recipe: Option<Recipe>,
     /// 'shapes' (built in), 'cifar10' (downloaded), a folder with its binary files, or one with train/CLASS and test/CLASS
     #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
@@ -296,7 +301,7 @@ pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError
     let plan = models::architecture(&args.model)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
     let (fresh, resume) = (args.fresh, args.resume);
-    let (args, state) = if resume { resumed(args, given, &out)? } else { (args, None) };
+    let (args, state) = if resume { resumed(args, given, &out)? } else { (args.by_recipe(given), None) };
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
     }
@@ -306,6 +311,7 @@ pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError
     settings.check()?;
     let _lock = FolderLock::take(&out)?;
     let gpu = device.open(args.json)?;
+    args.say_recipe();
     let mut command = super::command_line();
     let mut json = serde_json::to_value(&args).map_err(|error| LabError::Usage(error.to_string()))?;
     if let Some(state) = &state {

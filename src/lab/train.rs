@@ -88,6 +88,9 @@ pub fn train_kept(
     let keeper = Keeper { folder: out, identity, command: notes.0, arguments: notes.1.clone() };
     let started = Instant::now();
     let network = Network::new(gpu, architecture, settings.seed)?;
+    if care.from.is_none() {
+        network.whiten(gpu, &data.train.bytes)?;
+    }
     let mut optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let per_epoch = train.count().div_ceil(settings.batch);

@@ -36,7 +36,7 @@ impl Adversary {
     pub(super) fn new(settings: Adversarial, plan: &Architecture, seed: u64) -> Result<Self, LabError> {
         let Adversarial { eps, ratio } = settings;
         if plan.task != Task::Classify {
-            let problem = format!("adversarial training needs a classifier (lenet, lab), not '{}'", plan.name);
+            let problem = format!("adversarial training needs a classifier (lenet, lab, fast), not '{}'", plan.name);
             return Err(LabError::Usage(problem));
         }
         let possible = |value: f64| value > 0.0 && value <= 1.0;
