@@ -81,7 +81,8 @@ fn forward(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words) -> Step {
     Step { tape, bound, x, output, loss }
 }
 
-fn check(model: &str, bytes: &[u8], count: usize) {
+/// `trained` is how far the weights may be from PyTorch's after ten steps of Adam.
+fn check(model: &str, bytes: &[u8], count: usize, trained: f64) {
     let gpu = gpu();
     let golden = Golden(SafeTensors::deserialize(bytes).unwrap());
     let network = Network::new(&gpu, architecture(model).unwrap(), SEED).unwrap();
@@ -139,34 +140,36 @@ fn check(model: &str, bytes: &[u8], count: usize) {
         assert!((found - wanted).abs() <= 1e-3 * wanted.abs(), "{model}: Adam's loss {found}, not {wanted}");
     }
     for (index, name) in names.iter().enumerate() {
-        golden.check_trained(&format!("adam.{name}"), &parameter(index), 1e-3);
+        golden.check_trained(&format!("adam.{name}"), &parameter(index), trained);
     }
     for (name, tensor) in network.buffers() {
-        golden.check_trained(&format!("adam.{name}"), &gpu.read(&tensor).unwrap(), 1e-3);
+        golden.check_trained(&format!("adam.{name}"), &gpu.read(&tensor).unwrap(), trained);
     }
 }
 
 #[test]
 fn lenet_matches_pytorch() {
-    check("lenet", include_bytes!("golden/golden_lenet.safetensors"), 16);
+    check("lenet", include_bytes!("golden/golden_lenet.safetensors"), 16, 1e-3);
 }
 
 #[test]
 fn lab_matches_pytorch() {
-    check("lab", include_bytes!("golden/golden_lab.safetensors"), 4);
+    check("lab", include_bytes!("golden/golden_lab.safetensors"), 4, 1e-3);
 }
 
 #[test]
 fn fast_matches_pytorch() {
-    check("fast", include_bytes!("golden/golden_fast.safetensors"), 4);
+    // Batch-norm makes gradients that are nearly 0, of which Adam makes whole steps: by them PyTorch in f32 is up to 7e-3
+    // from itself in f64 (make_golden.py --model fast --report).
+    check("fast", include_bytes!("golden/golden_fast.safetensors"), 4, 2e-2);
 }
 
 #[test]
 fn ae3_matches_pytorch() {
-    check("ae3", include_bytes!("golden/golden_ae3.safetensors"), 8);
+    check("ae3", include_bytes!("golden/golden_ae3.safetensors"), 8, 1e-3);
 }
 
 #[test]
 fn ae4_matches_pytorch() {
-    check("ae4", include_bytes!("golden/golden_ae4.safetensors"), 8);
+    check("ae4", include_bytes!("golden/golden_ae4.safetensors"), 8, 1e-3);
 }

@@ -89,3 +89,49 @@ impl Args {
         if self.json { output::complain(&line) } else { output::say(&line) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, Parser, parser::ValueSource};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(line: &str) -> Args {
+        let matches = Line::command().try_get_matches_from(line.split(' ')).unwrap();
+        let given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let given: Vec<String> = matches.ids().filter(given).map(ToString::to_string).collect();
+        Line::from_arg_matches(&matches).unwrap().args.by_recipe(&given)
+    }
+
+    #[test]
+    fn a_recipe_fills_in_what_is_not_given() {
+        let all = parsed("train --model fast");
+        assert_eq!((all.recipe, all.epochs, all.batch, all.lr), (Some(Recipe::Fast), 30, 1024, 1.5));
+        assert!(all.optimizer == Rule::Sgd && all.schedule == Plan::Triangular && all.nesterov && all.flip);
+        assert_eq!((all.momentum, all.weight_decay, all.peak), (0.85, 0.00133, 0.23));
+        assert_eq!((all.smoothing, all.shift), (0.2, 2));
+
+        let some = parsed("train --model fast --batch 128 --smoothing 0 --shift 0 --epochs 15 --schedule cosine");
+        assert_eq!((some.batch, some.lr, some.smoothing, some.shift, some.epochs), (128, 0.1875, 0.0, 0, 15));
+        assert!(some.schedule == Plan::Cosine && some.momentum == 0.85);
+        assert_eq!(parsed("train --model fast --batch 128 --lr 0.5").lr, 0.5);
+        assert!(!parsed("train --model fast --momentum 0").nesterov);
+
+        let adam = parsed("train --model fast --optimizer adam");
+        assert_eq!((adam.lr, adam.weight_decay, adam.nesterov, adam.batch), (1e-3, 0.0, false, 1024));
+
+        // Each model may take either, and none but fast takes it unasked.
+        assert_eq!(parsed("train --recipe fast").lr, 1.5);
+        for line in ["train", "train --model lab", "train --model fast --recipe plain"] {
+            let plain = parsed(line);
+            assert_eq!((plain.recipe, plain.epochs, plain.batch, plain.lr), (Some(Recipe::Plain), 15, 128, 1e-3));
+            assert!(plain.optimizer == Rule::Adam && !plain.flip && plain.shift == 0 && plain.smoothing == 0.0);
+        }
+    }
+}
