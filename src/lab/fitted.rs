@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::data::Images;
 use crate::files;
 use crate::gpu::Gpu;
-use crate::nn::{Network, with_sorted_header};
+use crate::nn::{Layer, Network, with_sorted_header};
 use crate::ood::features::Head;
 use crate::ood::fit::{Fit, Settings, Vim};
 
@@ -63,16 +63,20 @@ pub fn fitted(
 /// The classifier's last layer.
 pub fn head(gpu: &Gpu, network: &Network) -> Result<Head, LabError> {
     let parameters = network.parameters();
-    let last = parameters.specs().len().checked_sub(2).filter(|_| network.has_linear_head());
-    let Some(last) = last else {
+    let Some(Layer::Linear { features: [_, classes], bias, relu: false, .. }) = network.architecture().layers.last()
+    else {
         let problem = format!(
             "scores of features need a classifier that ends in a linear layer, not '{}'",
             network.architecture().name
         );
         return Err(LabError::Usage(problem));
     };
-    let read = |index| Ok::<_, LabError>(gpu.read(&parameters.value(index)?)?);
-    Ok(Head { weights: read(last)?, bias: read(last + 1)? })
+    let read = |back: usize| Ok::<_, LabError>(gpu.read(&parameters.value(parameters.specs().len() - back)?)?);
+    if *bias {
+        Ok(Head { weights: read(2)?, bias: read(1)? })
+    } else {
+        Ok(Head { weights: read(1)?, bias: vec![0.0; *classes] })
+    }
 }
 
 /// The fit in a file's contents, if it is whole and of this origin.
