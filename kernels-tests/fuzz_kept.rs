@@ -157,6 +157,7 @@ fn verdicts_of_the_selftest() {
         version: "0.1.0".to_owned(),
         kernels_fingerprint: kept::kernels(),
         adapter: adapter(&gpu),
+        precision: gpu.precision(),
         passed: false,
         failed: vec![failure(Some("naive"), "conv2d_naive"), failure(None, "max_pool")],
     };
