@@ -136,7 +136,7 @@ fn wishes_that_cannot_be_met() {
     check(
         temp.path(),
         &[
-            ("train --model resnet50", 1, &["'resnet50'", "lenet, lab, ae3, ae4"]),
+            ("train --model resnet50", 1, &["'resnet50'", "lenet, lab, fast, ae3, ae4"]),
             ("train --adv fgsm --adv-eps 0.1 --adv-steps 3", 1, &["fgsm", "--adv-steps", "--adv-ratio"]),
             ("train --adv fgsm --adv-eps 0.1 --adv-step-size 0.1", 1, &["fgsm", "--adv-step-size", "--adv-ratio"]),
             ("train --adv fast --adv-eps 0.1 --adv-steps 3", 1, &["fast", "--adv-steps", "--adv-step-size"]),

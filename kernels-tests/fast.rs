@@ -50,7 +50,7 @@ impl Watch for Leave {
 fn it_learns_what_is_frozen_stays_and_a_run_that_was_left_ends_with_the_same_bits() {
     let (folder, gpu) = (TempFolder::new("fast"), gpu());
     let data = few_shapes(24, 6);
-    let settings = Settings { flip: true, shift: 2, ..Settings::plain("fast", 4, 8, 2e-3, 1) };
+    let settings = Settings { flip: true, shift: 2, ..Settings::plain("fast", 6, 8, 2e-3, 1) };
     let run = |name: &str, ask: usize, from: Option<State>| {
         let mut watch = Leave(ask, Vec::new());
         let care = Care { from, ..Care::default() };
@@ -61,7 +61,7 @@ fn it_learns_what_is_frozen_stays_and_a_run_that_was_left_ends_with_the_same_bit
     let planned = need(&gpu, &settings, &data).unwrap();
     let (outcome, losses) = run("whole", usize::MAX, None);
     let outcome = outcome.unwrap();
-    assert!(losses[3] < 0.85 * losses[0], "{losses:?}");
+    assert!(losses[5] < 0.85 * losses[0], "{losses:?}");
     assert_eq!(outcome.planned_gpu_bytes, planned.bytes);
     assert_eq!((outcome.memory.largest_binding, outcome.parameters), (planned.largest_binding, 1_971_352));
 
@@ -69,7 +69,7 @@ fn it_learns_what_is_frozen_stays_and_a_run_that_was_left_ends_with_the_same_bit
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let stored = |name: &str| bytemuck::pod_collect_to_vec::<u8, f32>(file.tensor(name).unwrap().data());
     let wanted = whitening(&data.train.bytes, [3, 32, 32], 2, (MEAN, STD), EPSILON);
-    assert_eq!(stored("whiten.weight"), wanted.weights, "twelve steps have moved what is frozen");
+    assert_eq!(stored("whiten.weight"), wanted.weights, "eighteen steps have moved what is frozen");
     assert_ne!(stored("whiten.bias"), wanted.bias, "the bias is trained");
     for norm in (1..=3).flat_map(|block| [1, 2].map(|norm| format!("block{block}.norm{norm}"))) {
         assert!(stored(&format!("{norm}.weight")).iter().all(|&weight| weight == 1.0), "{norm}");

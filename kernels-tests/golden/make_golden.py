@@ -270,7 +270,7 @@ def single_step_and_adam(name, dtype, channels_last=False):
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     model = make_model(name, dtype, channels_last)
-    full = {f"init.{k}": v for k, v in initial_weights(model).items() if v.is_floating_point()}
+    full = {f"init.{k}": v.clone() for k, v in initial_weights(model).items() if v.is_floating_point()}
 
     leaf = x.clone().requires_grad_(True)
     output = model(leaf)
