@@ -19,13 +19,14 @@ fn edges() -> [Case; 4] {
     ]
 }
 
-/// The models' own layers on a picture or two: lenet's first, lab's first, one of its strided ones, ae3's second. Only the
+/// The models' own layers on a picture or two: lab's first, lenet's first, one of its strided ones, ae3's second. Only the
 /// naive variant and the one that this adapter uses are tried on them: the large tiles of a variant that is not meant for
 /// the adapter take a minute to compile (Mesa 25, nothing in the driver's cache), and nobody runs them.
 fn layers() -> [Case; 4] {
     [
-        Case::new([2, 3, 6], [32, 32], 5, 1, 0),
         Case::new([1, 3, 32], [32, 32], 3, 1, 1),
+        // With ReLU, as in the ten steps of training, so that it is compiled for both.
+        Case::new([2, 3, 6], [32, 32], 5, 1, 0),
         Case::new([1, 32, 64], [16, 16], 3, 2, 1),
         Case::new([2, 12, 24], [16, 16], 4, 2, 1),
     ]
@@ -153,8 +154,9 @@ pub(super) fn products(trial: &mut Trial<'_>) -> Result<()> {
         (8, 9, 12, false, true),
         (17, 65, 64, true, true),
         (3, 5, 4099, true, true),
-        (16, 120, 400, false, true),
+        // A layer of lenet, with bias and ReLU, and its weights' gradient, without: compiled for the training, too.
         (120, 400, 16, true, false),
+        (16, 120, 400, false, true),
     ];
     for (index, (m, n, k, flip_a, flip_b)) in cases.into_iter().enumerate() {
         let case = Product::new(m, n, k, flip_a, flip_b);
