@@ -172,8 +172,15 @@ pub fn run(
 pub fn report_again(out: &Path) -> Result<LabResult, LabError> {
     let path = out.join(RESULT);
     let bytes = files::read(&path, MAX_RESULT)?;
-    let result = serde_json::from_slice(&bytes)
-        .map_err(|error| LabError::Usage(format!("{} is not the result of a lab: {error}", path.display())))?;
+    let result = result_from_bytes(&path, &bytes)?;
     report::write(&result, &out.join(REPORT))?;
     Ok(result)
+}
+
+/// A `result.json` of the lab; `path` is for messages.
+pub fn result_from_bytes(path: &Path, bytes: &[u8]) -> Result<LabResult, LabError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let reason = files::one_line(&error.to_string());
+        LabError::Usage(format!("{} is not the result of a lab: {reason}", path.display()))
+    })
 }
