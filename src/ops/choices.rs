@@ -13,8 +13,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::matmul::Variant;
 use super::tiles::{self, CONV2D, ConvVariant, MATMUL};
+use crate::files;
 use crate::gpu::{Choice, Gpu, Place, Result};
 
 /// The table: operation or problem, and variant with tile.
@@ -154,6 +157,19 @@ fn choice(gpu: &Gpu, entry: &str, value: &str) -> std::result::Result<(Place, Ch
         }
     };
     Ok((place, Choice { variant, tile }))
+}
+
+/// The table of a file's contents: an earlier run's `result.json`, or the table alone. An error goes on after the file's
+/// name.
+pub fn from_bytes(bytes: &[u8]) -> std::result::Result<Table, String> {
+    let mut value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| format!("is not JSON: {}", files::one_line(&error.to_string())))?;
+    let table = value.get_mut("kernel_choices").map(Value::take).unwrap_or(value);
+    serde_json::from_value(table).map_err(|_| {
+        "holds no choice of kernels: the result.json of an earlier run is needed, or an object such as {\"conv2d\": \
+         \"direct\", \"matmul\": \"vec4\"}"
+            .to_owned()
+    })
 }
 
 /// Makes a device follow a table, all of it or, where an entry cannot be followed, nothing.
