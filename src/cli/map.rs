@@ -9,7 +9,7 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::lab::LabError;
+use crate::lab::{LabError, in_255ths};
 use crate::lab::map::{self, Care, Cell, CellResult, Map, Outcome, Plan, Progress, Share, Sources};
 
 use super::ood::{Name, scores};
@@ -195,7 +195,7 @@ fn found(result: &CellResult) -> String {
     let Some(last) = result.measured.last() else { return String::new() };
     let mut parts = vec![format!("test accuracy {:.1} %", 100.0 * last.clean_accuracy)];
     if let Some(attacked) = last.attacked.last() {
-        let eps = (attacked.eps * 255.0 * 1e4).round() / 1e4;
+        let eps = in_255ths(attacked.eps);
         parts.push(format!("under PGD at {eps}/255 {:.1} %", 100.0 * attacked.pgd_accuracy));
     }
     if let Some(one) = last.detection.first() {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{self, DataSet, Images};
 use crate::files::fingerprint;
+use crate::lab::axis::in_255ths;
 use crate::lab::LabError;
 use crate::lab::score::Wanted;
 use crate::lab::train::{Adversarial, Settings};
@@ -53,12 +54,6 @@ pub struct Cell {
     /// In pixel units; none for the defence `none`.
     pub eps: Option<f64>,
     pub seed: u64,
-}
-
-/// A length in pixel units as a multiple of 1/255, as names have it.
-pub(in crate::lab) fn in_255ths(eps: f64) -> f64 {
-    // What was a whole number is one again, whatever rounding the division left.
-    (eps * 255.0 * 1e4).round() / 1e4
 }
 
 /// Refuses a list that is empty or names something twice.
@@ -189,8 +184,6 @@ impl Sources {
         let count = self.ood_images.unwrap_or(data.test.count());
         let open = |name: &String| data::outside(name, &self.data, (NOISE, count));
         let ood = self.ood.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let names = data.classes.join("\n");
-        let sets = [&data.train, &data.test].map(|images| [&images.bytes[..], &images.labels[..]]);
         let outside = self.ood.iter().zip(&ood).map(|(name, images)| Outside {
             name: Self::label(name).to_owned(),
             images: images.count(),
@@ -200,7 +193,7 @@ impl Sources {
             data: data.name.clone(),
             train_images: data.train.count(),
             test_images: data.test.count(),
-            fingerprint: fingerprint(sets.into_iter().flatten().chain([names.as_bytes()])),
+            fingerprint: data.fingerprint(),
             ood: outside.collect(),
         };
         Ok(Material { data, ood, pictures })

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::gpu::AdapterSummary;
+use crate::lab::axis::in_255ths;
 use crate::lab::LabError;
 use crate::lab::train::{Epoch, differences, write_json};
 use crate::ood::metrics::Metrics;
 use crate::ops::choices;
 
-use super::plan::{Cell, Flat, Map, in_255ths};
+use super::plan::{Cell, Flat, Map};
 
 /// The file's name.
 pub(super) const CELL: &str = "cell.json";

@@ -6,11 +6,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+use crate::lab::axis::in_255ths;
 use crate::lab::LabError;
 use crate::lab::seeds::{Summary, Verdict, difference};
 
 use super::merge::Merged;
-use super::plan::{Map, NONE, in_255ths};
+use super::plan::{Map, NONE};
 use super::record::{CellResult, Detected, Measured};
 
 /// One number of a model, a defence, an epsilon and an epoch, over seeds.
