@@ -190,7 +190,7 @@ impl Progress for Display {
 /// What a cell found, in one line.
 fn found(result: &CellResult) -> String {
     if let Some(step) = result.diverged {
-        return format!("the loss was not finite after step {step}");
+        return format!("it diverged: not finite after step {step}");
     }
     let Some(last) = result.measured.last() else { return String::new() };
     let mut parts = vec![format!("test accuracy {:.1} %", 100.0 * last.clean_accuracy)];

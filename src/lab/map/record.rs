@@ -28,7 +28,7 @@ pub struct CellResult {
     pub adapter: AdapterSummary,
     /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
     pub kernel_choices: choices::Table,
-    /// The step after which the loss was not finite, and training ended.
+    /// The step after which the loss, or what an attack, a fit or a score is made of, was not finite, and the cell ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diverged: Option<u64>,
     /// Every epoch.

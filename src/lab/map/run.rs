@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::attack::AttackError;
 use crate::files::{self, FileError};
 use crate::gpu::Gpu;
 use crate::lab::LabError;
 use crate::lab::train::{self, Epoch, State};
 use crate::lock::FolderLock;
+use crate::ood::fit::FitError;
+use crate::ood::metrics::MetricsError;
 use crate::ops::choices;
 
 use super::measure::Follower;
@@ -137,6 +140,11 @@ pub fn cell(
         Ok(_) => None,
         // A cell that diverges does so every time: this is what it has to say.
         Err(LabError::Diverged { step }) => Some(step),
+        Err(error) if is_not_finite(&error) => {
+            let step = follower.reached();
+            follower.progress.note(&format!("{error}: the cell has diverged by step {step}"));
+            Some(step)
+        }
         Err(error) => return Err(error),
     };
     let epochs = follower.epochs;
@@ -166,6 +174,16 @@ pub fn cell(
         State::forget_in(&folder)?;
     }
     Ok(Outcome::Done(result))
+}
+
+/// Whether a network whose loss is finite broke under its measuring. It does so every time, too.
+fn is_not_finite(error: &LabError) -> bool {
+    matches!(
+        error,
+        LabError::Attack(AttackError::NotFinite { .. })
+            | LabError::Fit(FitError::NotFinite { .. })
+            | LabError::Metrics(MetricsError::NotANumber { .. })
+    )
 }
 
 /// Training pictures a second over all epochs.
@@ -205,4 +223,22 @@ fn kept(
     let at = state.position();
     progress.note(&format!("going on after step {} ({} epochs are over)", at.step, at.epochs.len()));
     Ok(Some(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ood::metrics::ScoreSet;
+
+    /// A cell that breaks is done; one that a fault of the program or of the machine stops is not.
+    #[test]
+    fn only_numbers_that_are_not_finite_are_a_result() {
+        assert!(is_not_finite(&AttackError::NotFinite { image: 3 }.into()));
+        assert!(is_not_finite(&FitError::NotFinite { image: 3 }.into()));
+        assert!(is_not_finite(&MetricsError::NotANumber { set: ScoreSet::Ood, index: 3 }.into()));
+        assert!(!is_not_finite(&AttackError::Moved { image: 3 }.into()));
+        assert!(!is_not_finite(&FitError::Empty.into()));
+        assert!(!is_not_finite(&MetricsError::Empty { set: ScoreSet::Id }.into()));
+        assert!(!is_not_finite(&LabError::Usage("NaN".to_owned())));
+    }
 }
