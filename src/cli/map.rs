@@ -127,11 +127,12 @@ struct Listed {
     #[serde(flatten)]
     cell: Cell,
     done: bool,
-    /// It was begun and left, or is under way.
+    /// A state of it is kept: it was left, or is under way and was kept at an epoch's end or by --save-every.
     begun: bool,
 }
 
 fn list(plan: &Plan, out: &Path, json: bool) -> Result<(), LabError> {
+    map::check_plan(out, plan)?;
     let listed = |(at, cell): (usize, Cell)| {
         let (done, begun) = map::is_begun(out, &cell);
         Listed { number: at + 1, cell, done, begun: begun && !done }

@@ -14,7 +14,7 @@ use crate::ood::metrics::MetricsError;
 use crate::ops::choices;
 
 use super::measure::Follower;
-use super::plan::{Cell, Map, Material};
+use super::plan::{Cell, Map, Material, Plan};
 use super::record::{self, CellResult, Trained};
 
 /// The file that says what a folder's map is.
@@ -22,6 +22,9 @@ pub(super) const MAP: &str = "map.json";
 
 /// Far larger than any.
 const MAX_MAP: u64 = 1 << 24;
+
+/// Advice for whoever brings another map.
+const ANOTHER: &str = " (choose another --out)";
 
 /// Whoever watches a cell.
 pub trait Progress {
@@ -84,11 +87,18 @@ pub fn begin(out: &Path, map: &Map) -> Result<(), LabError> {
     if files::write_first(&path, text.as_bytes())? {
         return Ok(());
     }
-    let there = serde_json::from_slice(&files::read(&path, MAX_MAP)?);
-    let there = there.map_err(|error| {
+    let there = files::read(&path, MAX_MAP)?;
+    let there: serde_json::Value = serde_json::from_slice(&there).map_err(|error| {
         LabError::Usage(format!("{} is damaged: {}", path.display(), files::one_line(&error.to_string())))
     })?;
-    record::refuse_others(&path, &there, map)
+    record::refuse_others(&path, &there, map, ANOTHER)
+}
+
+/// Refuses the plan of another map than the folder's, if it has one. Pictures are not looked at.
+pub fn check_plan(out: &Path, plan: &Plan) -> Result<(), LabError> {
+    let Some(there) = read_map(out)? else { return Ok(()) };
+    let here = Map::new(plan.clone(), there.pictures.clone());
+    record::refuse_others(&out.join(MAP), &there, &here, ANOTHER)
 }
 
 /// A finished cell, if it is there.
@@ -96,7 +106,7 @@ pub fn read_finished(out: &Path, map: &Map, cell: &Cell) -> Result<Option<CellRe
     record::read(&folder(out, cell), map, cell)
 }
 
-/// Whether a cell is finished, and whether it was begun and left.
+/// Whether a cell is finished, and whether a state of it is kept.
 pub fn is_begun(out: &Path, cell: &Cell) -> (bool, bool) {
     let folder = folder(out, cell);
     (folder.join(record::CELL).exists(), State::is_in(&folder))
