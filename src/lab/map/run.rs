@@ -84,9 +84,8 @@ pub fn begin(out: &Path, map: &Map) -> Result<(), LabError> {
     let path = out.join(MAP);
     let failed = |error: serde_json::Error| LabError::Usage(error.to_string());
     let text = serde_json::to_string_pretty(map).map_err(failed)? + "\n";
-    if files::write_first(&path, text.as_bytes())? {
-        return Ok(());
-    }
+    files::write_first(&path, text.as_bytes())?;
+    // Whoever wrote it: another process may have been before this one, or after it.
     let there = files::read(&path, MAX_MAP)?;
     let there: serde_json::Value = serde_json::from_slice(&there).map_err(|error| {
         LabError::Usage(format!("{} is damaged: {}", path.display(), files::one_line(&error.to_string())))
