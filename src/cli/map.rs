@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10", value_name = "N,...", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     epochs: Vec<u32>,
     /// How many seeds, counted from 0
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=map::MAX_SEEDS))]
     seeds: u64,
     /// Scores, as 'ood' has them; 'all' for all. Those that need a fit of the training set make it at each measuring
     #[arg(long, value_delimiter = ',', default_value = "max-logit,max-softmax,energy", value_name = "NAME,...")]

@@ -59,7 +59,8 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, LabError> {
         }
     }
     let map = map.ok_or_else(|| LabError::Usage("there is no folder to merge".to_owned()))?;
-    map.plan.check()?;
+    let place = folders.first().map(|folder| folder.join(MAP)).unwrap_or_default();
+    map.plan.check().map_err(|error| LabError::Usage(format!("{} is no map: {error}", place.display())))?;
     let mut cells = Vec::new();
     for cell in map.plan.cells() {
         let mut found: Option<(CellResult, &Path)> = None;
