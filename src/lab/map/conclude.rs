@@ -7,7 +7,11 @@ use crate::lab::axis::{in_255ths, signed};
 
 use super::merge::Merged;
 use super::plan::NONE;
+use super::record::CellResult;
 use super::summary::Line;
+
+/// Runs that are written out in a sentence.
+pub(in crate::lab) const NAMED: usize = 12;
 
 /// `A`, `A and B`, `A, B and C`.
 fn joined(parts: &[String]) -> String {
@@ -28,7 +32,21 @@ pub fn conclusions(merged: &Merged) -> Vec<String> {
         said.extend(tally(merged, model, last));
     }
     said.extend(alarms(merged));
+    said.extend(diverged(merged));
     said
+}
+
+/// Runs that all of this is without, from some step on.
+fn diverged(merged: &Merged) -> Option<String> {
+    let at = |result: &CellResult| Some(format!("{} (after step {})", result.cell.name, result.diverged?));
+    let mut runs: Vec<String> = merged.cells.iter().filter_map(at).collect();
+    let (count, all) = (runs.len(), merged.cells.len());
+    if count > NAMED {
+        runs.truncate(NAMED);
+        runs.push(format!("{} more", count - NAMED));
+    }
+    let which = joined(&runs);
+    (count > 0).then(|| format!("{count} of {all} runs diverged, and only what was measured before counts: {which}."))
 }
 
 /// How one score tells one set without a defence, and how far each defence lies from that.

@@ -13,6 +13,7 @@ mod record;
 mod run;
 mod summary;
 
+pub(in crate::lab) use conclude::NAMED;
 pub use conclude::conclusions;
 pub use merge::{Merged, REPORT, merge, write};
 pub use plan::{Cell, MAX_SEEDS, Map, Material, NONE, Outside, Pictures, Plan, Share, Sources};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::data::shown_name;
 use crate::lab::axis::{Axis, Unit};
-use crate::lab::map::{CellResult, Merged, NONE, Pictures, Plan, conclusions};
+use crate::lab::map::{CellResult, Merged, NAMED, NONE, Pictures, Plan, conclusions};
 use crate::lab::seeds::Summary;
 
 use super::charts::{self, Banded, Curve, Curves};
@@ -13,9 +13,6 @@ use super::groups::{class, score_label};
 use super::map_book::{Book, Kind, eps_text};
 use super::map_charts::{Spot, Value, scatter, surface};
 use super::map_tables::{Alarms, Row, Table, differences, overfitting, robust, tables};
-
-/// Names of missing cells that are written out at the top; all of them stand among the conditions.
-const NAMED: usize = 12;
 
 /// The page's context.
 #[derive(Serialize)]
@@ -38,7 +35,7 @@ pub(super) struct Page<'a> {
     scores: &'a [String],
     eps: Vec<String>,
     attack_eps: Vec<String>,
-    notices: Vec<String>,
+    notice: Option<String>,
     findings: Vec<String>,
     differences: Vec<Table<'a>>,
     surfaces: Vec<Surface>,
@@ -90,7 +87,7 @@ impl<'a> Page<'a> {
             scores: &plan.scores,
             eps: texts(&plan.eps),
             attack_eps: texts(&plan.attack_eps),
-            notices: notices(merged),
+            notice: notice(merged),
             findings: conclusions(merged),
             differences: differences(&book),
             surfaces: surfaces(&book),
@@ -103,25 +100,17 @@ impl<'a> Page<'a> {
     }
 }
 
-/// What is missing, and what diverged.
-fn notices(merged: &Merged) -> Vec<String> {
-    let mut said = Vec::new();
-    if let Some(first) = merged.missing.get(..merged.missing.len().min(NAMED)).filter(|first| !first.is_empty()) {
-        let all = merged.missing.len() + merged.cells.len();
-        let more = merged.missing.len() - first.len();
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        said.push(format!(
-            "This map is not whole: {} of {all} runs are missing: {}{rest}.",
-            merged.missing.len(),
-            first.join(", ")
-        ));
-    }
-    let diverged: Vec<&str> =
-        merged.cells.iter().filter(|one| one.diverged.is_some()).map(|one| one.cell.name.as_str()).collect();
-    if !diverged.is_empty() {
-        said.push(format!("The loss of {} was not finite; what was measured before counts.", diverged.join(", ")));
-    }
-    said
+/// What is missing. All of it stands among the conditions.
+fn notice(merged: &Merged) -> Option<String> {
+    let first = merged.missing.get(..merged.missing.len().min(NAMED)).filter(|first| !first.is_empty())?;
+    let all = merged.missing.len() + merged.cells.len();
+    let more = merged.missing.len() - first.len();
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "This map is not whole: {} of {all} runs are missing: {}{rest}.",
+        merged.missing.len(),
+        first.join(", ")
+    ))
 }
 
 /// A heat map a defence, for every set of other pictures, by the first score.
