@@ -9,8 +9,8 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::lab::{LabError, in_255ths};
 use crate::lab::map::{self, Care, Cell, CellResult, Map, Outcome, Plan, Progress, Share, Sources};
+use crate::lab::{LabError, in_255ths};
 
 use super::ood::{Name, scores};
 use super::{Device, interrupt, length, output};

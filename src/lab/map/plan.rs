@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{self, DataSet, Images};
 use crate::files::fingerprint;
-use crate::lab::axis::in_255ths;
 use crate::lab::LabError;
+use crate::lab::axis::in_255ths;
 use crate::lab::score::Wanted;
 use crate::lab::train::{Adversarial, Settings};
 use crate::models;

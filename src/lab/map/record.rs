@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::gpu::AdapterSummary;
-use crate::lab::axis::in_255ths;
 use crate::lab::LabError;
+use crate::lab::axis::in_255ths;
 use crate::lab::train::{Epoch, differences, write_json};
 use crate::ood::metrics::Metrics;
 use crate::ops::choices;

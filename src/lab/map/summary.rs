@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
-use crate::lab::axis::in_255ths;
 use crate::lab::LabError;
+use crate::lab::axis::in_255ths;
 use crate::lab::seeds::{Summary, Verdict, difference};
 
 use super::merge::Merged;

@@ -36,7 +36,13 @@ impl<'a> Book<'a> {
         kinds
     }
 
-    pub(super) fn line(&self, kind: Kind<'_>, epoch: u32, quantity: &str, more: impl Fn(&Line) -> bool) -> Option<&'a Line> {
+    pub(super) fn line(
+        &self,
+        kind: Kind<'_>,
+        epoch: u32,
+        quantity: &str,
+        more: impl Fn(&Line) -> bool,
+    ) -> Option<&'a Line> {
         self.merged.summary.iter().find(|line| {
             line.model == kind.model
                 && line.defence == kind.defence
@@ -47,7 +53,14 @@ impl<'a> Book<'a> {
         })
     }
 
-    pub(super) fn detection(&self, kind: Kind<'_>, epoch: u32, quantity: &str, ood: &str, score: &str) -> Option<&'a Line> {
+    pub(super) fn detection(
+        &self,
+        kind: Kind<'_>,
+        epoch: u32,
+        quantity: &str,
+        ood: &str,
+        score: &str,
+    ) -> Option<&'a Line> {
         self.line(kind, epoch, quantity, |line| {
             line.ood.as_deref() == Some(ood) && line.score.as_deref() == Some(score)
         })

@@ -75,14 +75,7 @@ impl Entry {
 /// A row and how many seeds are behind it.
 fn row(book: &Book<'_>, kind: Kind<'_>, epoch: u32, cells: Vec<Entry>) -> Row {
     let seeds = book.runs(kind).iter().filter(|run| run.at(epoch).is_some()).count();
-    Row {
-        model: kind.model.to_owned(),
-        defence: kind.defence.to_owned(),
-        eps: eps_text(kind.eps),
-        epoch,
-        seeds,
-        cells,
-    }
+    Row { model: kind.model.to_owned(), defence: kind.defence.to_owned(), eps: eps_text(kind.eps), epoch, seeds, cells }
 }
 
 pub(super) fn differences<'a>(book: &Book<'a>) -> Vec<Table<'a>> {
