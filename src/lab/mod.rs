@@ -29,6 +29,8 @@ use crate::nn::CheckpointError;
 use crate::ood::fit::FitError;
 use crate::ood::metrics::MetricsError;
 
+pub(crate) use axis::in_255ths;
+
 /// Whatever can stop an experiment.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {

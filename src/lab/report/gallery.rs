@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::lab::axis::{Axis, Unit, share, thousands};
+use crate::lab::axis::{Axis, Unit, in_255ths, share, thousands};
 use crate::lab::results::{Attacks, ByEps, Detection, EpochFacts, LabResult};
 
 use super::charts::{self, Banded, Curve, Curves, Sets};
 use super::drawing::Drawing;
 use super::findings::{capital, counted};
-use super::groups::{Group, class, class_name, in_255ths, score_axis, score_label};
+use super::groups::{Group, class, class_name, score_axis, score_label};
 use super::tables::{self, Strip};
 use crate::lab::seeds::Summary;
 

@@ -95,12 +95,9 @@ pub struct State {
 
 /// What a run is. Another run has no use for its state.
 pub(super) fn identity(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Value, LabError> {
-    let names = data.classes.join("\n");
-    let sets = [&data.train, &data.test].map(|images| [&images.bytes[..], &images.labels[..]]);
-    let pictures = files::fingerprint(sets.into_iter().flatten().chain([names.as_bytes()]));
     Ok(json!({
         "settings": settings,
-        "data": { "name": data.name, "pictures": pictures },
+        "data": { "name": data.name, "pictures": data.fingerprint() },
         "program": { "version": env!("CARGO_PKG_VERSION") },
         "adapter": gpu.adapter(),
         "precision": gpu.precision(),
