@@ -78,7 +78,7 @@ fn products_match_f64() {
 fn values_beyond_f16s_range_are_scaled_into_it() {
     let Some(gpu) = gpu() else { return };
     let case = Product::new(20, 24, 40, false, false);
-    for (left, right) in [(1e-9, 1.0), (1e6, 1e-12), (1e-30, 1e25), (3e37, 1e-20), (1e-42, 1e30), (0.0, 1.0)] {
+    for (left, right) in [(1e-9, 1.0), (1e6, 1e-12), (1e-30, 1e25), (3e37, 1e-20), (1e-36, 1e30), (0.0, 1.0)] {
         let (a, a_values) = operand(&gpu, 0, case.a_dims(), left);
         let (b, b_values) = operand(&gpu, 1, case.b_dims(), right);
         let size = f64::from(left) * f64::from(right);
@@ -86,9 +86,9 @@ fn values_beyond_f16s_range_are_scaled_into_it() {
         let found: Vec<f32> = found.iter().map(|&value| (f64::from(value) / size.max(1e-60)) as f32).collect();
         let wanted = product(case, &a_values, &b_values, None, false);
         let wanted: Vec<f64> = wanted.iter().map(|value| value / size.max(1e-60)).collect();
-        // Factors that are no powers of two round; what lies below 2^-126 has lost bits before it came here.
+        // Factors that are no powers of two round. (What lies below 2^-126 an adapter may take for zero.)
         let worst = found.iter().zip(&wanted).map(|(&f, w)| (f64::from(f) - w).abs()).fold(0.0, f64::max);
-        assert!(worst < if left == 1e-42 { 5e-2 } else { 1e-2 }, "{left} x {right}: off by {worst}");
+        assert!(worst < 1e-2, "{left} x {right}: off by {worst}");
         assert!(found.iter().any(|&value| value.abs() > 1.0) || left == 0.0, "{left} x {right}");
     }
 }
