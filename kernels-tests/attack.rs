@@ -170,11 +170,18 @@ fn the_lab_counts_epsilon_on_twice_the_range() {
 /// A network with layers that training mode changes, or that change with it.
 fn moody(gpu: &Gpu) -> Network {
     let layers = vec![
-        Layer::Conv2d { name: "c".into(), channels: [3, 4], kernel: 3, window: Window::new(2, 1), relu: true },
-        Layer::BatchNorm { name: "b".into(), channels: 4 },
+        Layer::Conv2d {
+            name: "c".into(),
+            channels: [3, 4],
+            kernel: 3,
+            window: Window::new(2, 1),
+            bias: true,
+            relu: true,
+        },
+        Layer::BatchNorm { name: "b".into(), channels: 4, scale: true },
         Layer::Dropout { rate: 0.5 },
         Layer::Flatten,
-        Layer::Linear { name: "l".into(), features: [1024, 10], relu: false },
+        Layer::Linear { name: "l".into(), features: [1024, 10], bias: true, relu: false },
     ];
     let plan = Architecture { name: "moody".into(), task: Task::Classify, input: [3, 32, 32], layers };
     Network::new(gpu, plan, 5).unwrap()
@@ -325,7 +332,8 @@ fn what_cannot_be_attacked_is_said() {
 #[test]
 fn a_gradient_that_overflows_is_said_though_the_logits_are_well() {
     let gpu = gpu();
-    let layers = vec![Layer::Flatten, Layer::Linear { name: "l".into(), features: [3072, CLASSES], relu: false }];
+    let layers =
+        vec![Layer::Flatten, Layer::Linear { name: "l".into(), features: [3072, CLASSES], bias: true, relu: false }];
     let plan = Architecture { name: "steep".into(), task: Task::Classify, input: [3, 32, 32], layers };
     let network = Network::new(&gpu, plan, 0).unwrap();
     // On black pictures every logit is 0, and the gradient 0.9 x the sum of two such numbers.

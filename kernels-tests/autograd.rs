@@ -411,17 +411,18 @@ fn trained_network(gpu: &Gpu, seed: u64) -> Network {
         channels,
         kernel: 3,
         window: Window::new(1, 1),
+        bias: true,
         relu,
     };
     let layers = vec![
         conv("conv1", [3, 8], false),
-        Layer::BatchNorm { name: "norm".to_owned(), channels: 8 },
+        Layer::BatchNorm { name: "norm".to_owned(), channels: 8, scale: true },
         Layer::Activation(Activation::Relu),
         Layer::MaxPool { kernel: 2, window: Window::new(2, 0), relu: false },
         conv("conv2", [8, 12], true),
         Layer::GlobalAvgPool,
         Layer::Dropout { rate: 0.2 },
-        Layer::Linear { name: "fc".to_owned(), features: [12, 10], relu: false },
+        Layer::Linear { name: "fc".to_owned(), features: [12, 10], bias: true, relu: false },
     ];
     let plan = Architecture { name: "small".to_owned(), task: Task::Classify, input: [3, 8, 8], layers };
     Network::new(gpu, plan, seed).unwrap()

@@ -21,6 +21,11 @@ fn network(model: &str, seed: u64) -> Network {
     Network::new(&gpu(), architecture(model).unwrap(), seed).unwrap()
 }
 
+/// The models of layers with weight and bias alone, as [`pytorch`] has them; `fast` has a test of its own.
+fn plain() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().filter(|model| *model != "fast")
+}
+
 fn state(network: &Network) -> Vec<NamedArray> {
     network.state(&gpu()).unwrap()
 }
@@ -77,7 +82,7 @@ fn outputs_and_fan_in(name: &str, shape: &[usize]) -> (usize, usize) {
 
 #[test]
 fn names_and_layouts_are_pytorchs() {
-    for model in NAMES {
+    for model in plain() {
         let found: Vec<(String, Vec<usize>)> =
             state(&network(model, 0)).into_iter().map(|(name, shape, _)| (name, shape)).collect();
         let wanted: Vec<(String, Vec<usize>)> = pytorch(model)
@@ -92,6 +97,34 @@ fn names_and_layouts_are_pytorchs() {
 }
 
 #[test]
+fn fast_has_what_a_module_of_pytorchs_has() {
+    let network = network("fast", 0);
+    assert_eq!(network.parameters().count(), 1_971_352);
+    let mut found: Vec<(String, Vec<usize>)> =
+        state(&network).into_iter().map(|(name, shape, _)| (name, shape)).collect();
+    let tensors = network.architecture().tensors();
+    assert_eq!(found, tensors.iter().map(|(name, shape)| (name.clone(), shape.dims().to_vec())).collect::<Vec<_>>());
+    let mut wanted = vec![
+        ("whiten.weight".to_owned(), vec![24, 3, 2, 2]),
+        ("whiten.bias".to_owned(), vec![24]),
+        ("head.weight".to_owned(), vec![10, 256]),
+    ];
+    for (block, inputs, width) in [(1, 24, 64), (2, 64, 256), (3, 256, 256)] {
+        wanted.push((format!("block{block}.conv1.weight"), vec![width, inputs, 3, 3]));
+        wanted.push((format!("block{block}.conv2.weight"), vec![width, width, 3, 3]));
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            wanted.extend(["norm1", "norm2"].map(|norm| (format!("block{block}.{norm}.{part}"), vec![width])));
+        }
+    }
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    // What is not trained is no parameter: no optimiser meets it.
+    let frozen = |name: &str| name == "whiten.weight" || name.contains("running") || name.ends_with("norm1.weight");
+    assert!(network.parameters().specs().iter().all(|spec| !frozen(&spec.name)));
+}
+
+#[test]
 fn parameters_are_counted() {
     for (model, wanted) in [("lenet", 62_006), ("lab", 4_764_746), ("ae3", 47_355), ("ae4", 194_955)] {
         let network = network(model, 0);
@@ -102,7 +135,7 @@ fn parameters_are_counted() {
 
 #[test]
 fn initial_weights_are_distributed_as_pytorchs() {
-    for model in NAMES {
+    for model in plain() {
         let state = state(&network(model, 3));
         for ((name, shape), tensors) in pytorch(model).into_iter().zip(state.chunks_exact(2)) {
             // Kaiming's uniform with a = sqrt(5), for weight and bias alike.
@@ -189,8 +222,8 @@ fn running_statistics_travel_too() {
         task: Task::Classify,
         input: [3, 32, 32],
         layers: vec![
-            Layer::BatchNorm { name: "bn1".to_owned(), channels: 3 },
-            Layer::BatchNorm { name: "layer1.0.bn2".to_owned(), channels: 5 },
+            Layer::BatchNorm { name: "bn1".to_owned(), channels: 3, scale: true },
+            Layer::BatchNorm { name: "layer1.0.bn2".to_owned(), channels: 5, scale: true },
         ],
     };
     let saved = Network::new(&gpu, plan.clone(), 0).unwrap();

@@ -88,6 +88,7 @@ fn entries_that_make_no_sense_are_refused_and_change_nothing() {
         ("conv2d forward 3>-6 k5 s1 w28", "direct", "no such operation"),
         ("matmul nn 3", "naive", "no such operation"),
         ("matmul nn", "naive", "no such operation"),
+        ("matmul nt 0x0", "naive", "no such operation"),
         ("conv2d", "fast", "no variant 'fast'"),
         ("matmul", "direct", "no variant 'direct'"),
         ("conv2d", "direct 4x4", "no tile"),

@@ -136,7 +136,7 @@ fn wishes_that_cannot_be_met() {
     check(
         temp.path(),
         &[
-            ("train --model resnet50", 1, &["'resnet50'", "lenet, lab, ae3, ae4"]),
+            ("train --model resnet50", 1, &["'resnet50'", "lenet, lab, fast, ae3, ae4"]),
             ("train --adv fgsm --adv-eps 0.1 --adv-steps 3", 1, &["fgsm", "--adv-steps", "--adv-ratio"]),
             ("train --adv fgsm --adv-eps 0.1 --adv-step-size 0.1", 1, &["fgsm", "--adv-step-size", "--adv-ratio"]),
             ("train --adv fast --adv-eps 0.1 --adv-steps 3", 1, &["fast", "--adv-steps", "--adv-step-size"]),
@@ -158,6 +158,7 @@ fn wishes_that_cannot_be_met() {
             ("map --eps 2/255,0.0078431", 1, &["--eps names 2/255 twice"]),
             ("map --eps 0", 1, &["eps", "(0, 1]"]),
             ("map --epochs 1,1", 1, &["--epochs names 1 twice"]),
+            ("map --seeds 10000 --defence none,fgsm,fast,pgd,free", 1, &["130000 cells", "100000"]),
             ("map --ood fake,fake", 1, &["--ood names fake twice"]),
             ("map --data @/nowhere", 1, &["nowhere", "does not exist"]),
             ("map --ood @/nowhere --train-images 60", 1, &["nowhere", "does not exist"]),

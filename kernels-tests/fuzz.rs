@@ -2,6 +2,10 @@
 //!
 //! `SHADEGRAD_FUZZ_ROUNDS=200000` makes it thorough. A failure names its round, which is all that it depends on.
 
+#[path = "common/fuzzing.rs"]
+mod fuzzing;
+#[path = "common/mat.rs"]
+mod mat;
 #[path = "common/mutate.rs"]
 mod mutate;
 #[path = "common/pictures.rs"]
@@ -9,128 +13,15 @@ mod pictures;
 #[path = "common/tarball.rs"]
 mod tarball;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
 
+use fuzzing::{MIB, Target, parse, run};
 use mutate::{Dice, damage, damage_text};
 use safetensors::tensor::{Dtype, TensorView};
 use shadegrad::data::{self, Images, cifar10, download};
 use shadegrad::nn::StateDict;
-
-const MIB: usize = 1 << 20;
-
-/// Counts what each thread has allocated: now, and at most.
-struct Counting;
-
-thread_local! {
-    static NOW: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(bytes: isize) {
-    // A thread that is ending has no counters any more, and nothing here depends on it.
-    let _ = NOW.try_with(|now| {
-        now.set(now.get() + bytes);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(now.get())));
-    });
-}
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Runs a parser; says whether it found the input good, and how many bytes it held at most.
-fn parse(input: &[u8], parser: &dyn Fn(&[u8]) -> Result<(), String>) -> Result<(bool, usize), String> {
-    let before = NOW.get();
-    PEAK.set(before);
-    let outcome = catch_unwind(AssertUnwindSafe(|| parser(input)));
-    let peak = (PEAK.get() - before).max(0) as usize;
-    match outcome {
-        Ok(Ok(())) => Ok((true, peak)),
-        Ok(Err(text)) if text.contains('\n') || text.is_empty() => Err(format!("not one line: {text:?}")),
-        Ok(Err(_)) => Ok((false, peak)),
-        Err(_) => Err("it panics".to_owned()),
-    }
-}
-
-struct Target<'a> {
-    name: &'a str,
-    /// One in so many of the usual rounds, for what is slower.
-    share: u64,
-    make: &'a dyn Fn(&mut Dice) -> Vec<u8>,
-    parser: &'a dyn Fn(&[u8]) -> Result<(), String>,
-    /// Bytes that it may hold for an input of this length.
-    bound: fn(usize) -> usize,
-}
-
-/// Ends the process if a parser takes longer than this over one small file.
-const HANG: Duration = Duration::from_secs(30);
-
-fn run(target: Target<'_>) {
-    let rounds = std::env::var("SHADEGRAD_FUZZ_ROUNDS").ok().map(|rounds| rounds.parse::<u64>().unwrap());
-    let rounds = rounds.unwrap_or(2_000 / target.share);
-    let (beat, watch) = mpsc::channel::<u64>();
-    let name = target.name.to_owned();
-    let watcher = std::thread::spawn(move || {
-        let mut round = 0;
-        loop {
-            match watch.recv_timeout(HANG) {
-                Ok(next) => round = next,
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    eprintln!("{name}: round {round} hangs");
-                    std::process::exit(1);
-                }
-            }
-        }
-    });
-    let (mut good, mut highest) = (0u64, (0, 0));
-    for round in 0..rounds {
-        beat.send(round).unwrap();
-        let input = (target.make)(&mut Dice::new(round));
-        let name = target.name;
-        let (fine, peak) =
-            parse(&input, target.parser).unwrap_or_else(|text| panic!("{name}, round {round}: {text}: {input:02x?}"));
-        let bound = (target.bound)(input.len());
-        assert!(peak <= bound, "{name}, round {round}: {peak} bytes for {} of input, not {bound}", input.len());
-        good += u64::from(fine);
-        highest = highest.max((peak, input.len()));
-    }
-    println!(
-        "{}: {rounds} rounds, {good} still read, at most {} bytes held for {} of input",
-        target.name, highest.0, highest.1
-    );
-    drop(beat);
-    watcher.join().unwrap();
-}
 
 #[test]
 fn batches_of_cifar10() {
@@ -145,6 +36,80 @@ fn batches_of_cifar10() {
     };
     let parser = |bytes: &[u8]| cifar10::append_records(bytes, &mut Images::default());
     run(Target { name: "batches", share: 1, make: &make, parser: &parser, bound: |length| 3 * length + 4096 });
+}
+
+#[test]
+fn files_of_cifar100() {
+    let whole: Vec<u8> =
+        (0..3u8).flat_map(|label| [&[label * 7, label * 33][..], &[label * 9; 3072]].concat()).collect();
+    let make = |dice: &mut Dice| {
+        let mut bytes = whole.clone();
+        damage(&mut bytes, dice);
+        if dice.below(2) == 0 {
+            bytes.resize(bytes.len().next_multiple_of(3074), 0);
+        }
+        bytes
+    };
+    let parser = |bytes: &[u8]| data::cifar100(bytes, usize::MAX).map(drop);
+    run(Target { name: "CIFAR-100", share: 1, make: &make, parser: &parser, bound: |length| 3 * length + 4096 });
+}
+
+/// Stated in `mat.rs`: all arrays of a file once they are unpacked, twice while they grow, and their copies.
+const MAT: usize = 1280 * MIB;
+
+fn read_mat(bytes: &[u8]) -> Result<(), String> {
+    data::svhn(bytes, usize::MAX).map(drop)
+}
+
+#[test]
+fn files_of_svhn() {
+    let (x, y) = mat::digits([1, 10]);
+    let plain = mat::mat(&[x.clone(), y.clone()]);
+    let seeds = [plain.clone(), mat::mat(&[mat::compressed(&x), mat::compressed(&y)])];
+    for seed in &seeds {
+        assert_eq!(parse(seed, &read_mat).map(|found| found.0), Ok(true));
+    }
+    let make = |dice: &mut Dice| match dice.below(4) {
+        // Before and behind the pixels, where tags, sides and labels are.
+        0 => {
+            let (begin, end) = (200, plain.len() - 120);
+            let mut ends = [&plain[..begin], &plain[end..]].concat();
+            damage(&mut ends, dice);
+            let (first, last) = ends.split_at(ends.len().min(begin));
+            [first, &plain[begin..end], last].concat()
+        }
+        // What is compressed is whole, but holds damage.
+        1 => {
+            let mut inner = if dice.below(2) == 0 { x.clone() } else { y.clone() };
+            let mut tags = inner[..72].to_vec();
+            damage(&mut tags, dice);
+            inner.splice(..72, tags);
+            mat::mat(&[mat::compressed(&inner), x.clone(), y.clone()])
+        }
+        _ => {
+            let mut bytes = seeds[dice.below(2)].clone();
+            damage(&mut bytes, dice);
+            bytes
+        }
+    };
+    // Deflate makes at most 1032 bytes of one; twice that while they grow, and their copies.
+    let bound = |length: usize| (4096 * length + 65_536).min(MAT);
+    run(Target { name: "SVHN", share: 2, make: &make, parser: &read_mat, bound });
+}
+
+#[test]
+fn files_of_svhn_that_swell() {
+    let zeros = mat::compressed(&mat::matrix("Z", 9, &[150 << 20], 2, &vec![0; 150 << 20]));
+    for (count, wanted) in [(1, "no array 'X'"), (3, "400 MiB")] {
+        let bytes = mat::mat(&vec![zeros.clone(); count]);
+        let parser = |bytes: &[u8]| match read_mat(bytes) {
+            Err(text) if text.contains(wanted) => Err(text),
+            other => panic!("{count} arrays: {other:?}"),
+        };
+        let (good, peak) = parse(&bytes, &parser).unwrap();
+        println!("{count} x 150 MiB of zeros in {} bytes: {} MiB held", bytes.len(), peak / MIB);
+        assert!(!good && peak <= MAT, "{count}: {} MiB held", peak / MIB);
+    }
 }
 
 #[test]

@@ -7,13 +7,14 @@ mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use folder::TempFolder;
 use serde_json::Value;
 use shadegrad::data::{self, DataSet};
 use shadegrad::lab::results::LabResult;
+use shadegrad::lab::train::State;
 
 /// Folders with a few of the built-in pictures as files: much faster than drawing all of them for each run.
 fn places<const N: usize>(names: [&str; N]) -> [TempFolder; N] {
@@ -123,6 +124,92 @@ fn an_interrupted_run_goes_on_and_ends_like_any_other() {
 
     check(&parsed, whole.path());
     the_commands_do_the_same_alone(&parsed, whole.path());
+}
+
+/// Within a long stage of training: the epochs that were over are not trained again, and the end is the same.
+#[cfg(unix)]
+#[test]
+fn training_within_the_lab_goes_on_where_it_was_left() {
+    let [whole, broken] = places(["lab-trained", "lab-left"]);
+    // The second stage is begun only when the first is over, and these tests are about the first alone.
+    const STAGE: &str = "train-baseline-seed0";
+    let stage = |folder: &TempFolder, file: &str| folder.path().join("lab/stages").join(STAGE).join(file);
+    let start = |folder: &TempFolder| {
+        let errors = fs::File::create(folder.path().join("stderr")).unwrap();
+        lab(folder.path(), &["--seeds", "1", "--epochs", "30"]).stdout(Stdio::null()).stderr(errors).spawn().unwrap()
+    };
+    let wait = |child: &mut Child, path: &Path| {
+        let begun = Instant::now();
+        while !path.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(600), "{} does not come", path.display());
+            assert!(child.try_wait().unwrap().is_none(), "the run ended by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let finish_stage = |folder: &TempFolder| {
+        let mut child = start(folder);
+        wait(&mut child, &stage(folder, "stage.json"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    finish_stage(&whole);
+    let metrics = || fs::read_to_string(stage(&broken, "metrics.jsonl")).unwrap();
+    let mut before = String::new();
+    for (round, signal) in ["-INT", "-KILL"].into_iter().enumerate() {
+        let mut child = start(&broken);
+        wait(&mut child, &stage(&broken, "state.safetensors"));
+        // The second run is killed when it is further: an epoch's line is there a little before its state is.
+        while metrics().lines().count() < before.lines().count() + 2 {
+            assert!(child.try_wait().unwrap().is_none(), "the run ended by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let status = child.wait().unwrap();
+        let said = fs::read_to_string(broken.path().join("stderr")).unwrap();
+        assert!(!stage(&broken, "stage.json").exists(), "it was to be left before its end: {said}");
+        if signal == "-INT" {
+            assert_eq!(status.code(), Some(130), "{said}");
+            assert!(said.contains("the state is kept in") && said.contains("the same command goes on"), "{said}");
+        }
+        assert_eq!(said.contains("going on in"), round > 0, "{said}");
+        let over = State::read(stage(&broken, "").as_path()).unwrap().unwrap().position().epochs.len();
+        assert!(over > before.lines().count(), "{over} epochs");
+        let lines = metrics();
+        assert!(lines.starts_with(&before), "epochs that were over were trained again");
+        before = lines.split_inclusive('\n').take(over).collect();
+    }
+    finish_stage(&broken);
+    assert!(metrics().starts_with(&before) && metrics().lines().count() == 30, "{}", metrics());
+    for file in ["state.safetensors", "begun.json"] {
+        assert!(!stage(&broken, file).exists(), "{file} stays");
+    }
+    let bytes = |folder: &TempFolder, file: &str| fs::read(stage(folder, file)).unwrap();
+    for file in ["last.safetensors", "best.safetensors", "training.svg"] {
+        assert!(bytes(&broken, file) == bytes(&whole, file), "{file} is not that of a run that was never left");
+    }
+    let record = |folder: &TempFolder| timeless(serde_json::from_slice(&bytes(folder, "stage.json")).unwrap());
+    assert_eq!(record(&broken), record(&whole));
+
+    // What another run left is not taken for this one's: another program's, another plan's, a damaged file.
+    let begun = |key: &str| {
+        let mut child = start(&broken);
+        wait(&mut child, &stage(&broken, "state.safetensors"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mark = stage(&broken, "begun.json");
+        fs::write(&mark, fs::read_to_string(&mark).unwrap().replace("\"build\": \"", key)).unwrap();
+    };
+    for (key, wound, word) in [("\"build\": \"0", false, None), ("\"build\": \"", true, Some("done anew"))] {
+        fs::remove_dir_all(broken.path().join("lab")).unwrap();
+        begun(key);
+        if wound {
+            fs::write(stage(&broken, "state.safetensors"), b"no state").unwrap();
+        }
+        finish_stage(&broken);
+        let said = fs::read_to_string(broken.path().join("stderr")).unwrap();
+        assert!(!said.contains("going on in") && word.is_none_or(|word| said.contains(word)), "{said}");
+        assert!(bytes(&broken, "last.safetensors") == bytes(&whole, "last.safetensors"));
+    }
 }
 
 /// What the result gives as a stage's command finds what the stage found.

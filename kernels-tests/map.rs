@@ -3,27 +3,25 @@
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/made_up_map.rs"]
+mod made_up_map;
 #[path = "common/markup.rs"]
 mod markup;
 #[path = "common/program.rs"]
 mod program;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use folder::TempFolder;
+use made_up_map::{made_up, plan};
 use markup::{checked, table, text};
 use serde_json::Value;
 use shadegrad::data::{self, few_shapes};
-use shadegrad::gpu::AdapterSummary;
-use shadegrad::lab::map::{
-    Attacked, CellResult, Detected, Line, Map, Measured, Merged, Outside, Pictures, Plan, Trained, conclusions,
-};
+use shadegrad::lab::map::{Line, Merged, Plan, conclusions};
 use shadegrad::lab::report;
 use shadegrad::lock::FolderLock;
-use shadegrad::ood::metrics::Metrics;
 
 const CELLS: [&str; 4] = ["lenet-none-seed0", "lenet-fgsm-8-seed0", "lenet-none-seed1", "lenet-fgsm-8-seed1"];
 
@@ -177,6 +175,22 @@ fn other_settings_are_refused_by_name() {
     let mut other = program::command();
     other.current_dir(bench.0.path()).args("map --data data --defence none,fgsm --eps 8/255 --out map".split(' '));
     refused(&other.output().unwrap(), &["map.json", "plan.lr is 0.002, not 0.001", "--out"]);
+    refused(&other.arg("--list").output().unwrap(), &["map.json", "plan.lr is 0.002, not 0.001", "--out"]);
+
+    // Of folders that are only read, none is to be chosen anew; and no number of seeds takes all memory.
+    let changed = |to: &str, from: &str, into: &str| {
+        bench.copy("map", to, &[]);
+        let path = bench.at(to).join("map.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(path, text.replace(from, into)).unwrap();
+    };
+    changed("faster", "\"lr\": 0.002", "\"lr\": 0.004");
+    let output = bench.merge(&["map", "faster"]);
+    refused(&output, &["faster", "map.json", "plan.lr is 0.004, not 0.002"]);
+    assert!(!stderr(&output).contains("--out"), "{}", stderr(&output));
+    changed("endless", "\"seeds\": 2", "\"seeds\": 1000000000000");
+    refused(&bench.merge(&["endless"]), &["endless", "map.json", "1 to 10000, not 1000000000000"]);
 
     let path = bench.at("map/cells").join(CELLS[0]).join("cell.json");
     let text = fs::read_to_string(&path).unwrap();
@@ -213,92 +227,6 @@ fn an_interrupted_cell_goes_on_to_the_same_numbers() {
     assert!(output.status.success() && stderr(&output).contains("going on after step"), "{}", stderr(&output));
     assert!(bench.cell("left", CELLS[1]) == bench.cell("whole", CELLS[1]), "another cell came of it");
     assert!(!state.exists());
-}
-
-fn plan() -> Plan {
-    Plan {
-        models: vec!["lenet".to_owned()],
-        defences: ["none", "fgsm", "pgd"].map(str::to_owned).to_vec(),
-        eps: vec![2.0 / 255.0, 8.0 / 255.0],
-        epochs: vec![1, 3],
-        seeds: 3,
-        scores: vec!["max_logit".to_owned(), "energy".to_owned()],
-        batch: 128,
-        lr: 1e-3,
-        attack_eps: vec![2.0 / 255.0, 8.0 / 255.0],
-        attack_images: 1000,
-    }
-}
-
-/// A map whose numbers are made up: AUROC by `auroc`, accuracies that fall, and an alarm of FGSM at 8/255 in epoch 2.
-fn made_up(plan: &Plan, auroc: impl Fn(&shadegrad::lab::map::Cell, u32) -> f64) -> Merged {
-    let outside = |name: &str| Outside { name: name.to_owned(), images: 100, fingerprint: String::new() };
-    let pictures = Pictures {
-        data: "a & b <\"data\">".to_owned(),
-        train_images: 50_000,
-        test_images: 10_000,
-        fingerprint: String::new(),
-        ood: vec![outside("fake"), outside("x<y>,\"z\"")],
-    };
-    let adapter = AdapterSummary {
-        name: "adapter".to_owned(),
-        backend: "vulkan".to_owned(),
-        driver: "driver 1".to_owned(),
-        device_type: "software".to_owned(),
-    };
-    let metrics = |auroc: f64| Metrics {
-        auroc,
-        aupr_in: 0.5,
-        aupr_out: 0.5,
-        fpr95_id: 1.0 - auroc,
-        fpr95_ood: 0.5,
-        detection_error: 0.5,
-        prevalence: 0.5,
-    };
-    let cells = plan.cells().into_iter().map(|cell| {
-        let falls = cell.defence == "fgsm" && cell.eps.is_some_and(|eps| eps > 0.02);
-        let robust = |epoch: u32| if falls && epoch > 1 { 0.01 } else { 0.3 + 0.01 * cell.seed as f64 };
-        let trained = |epoch: u32| Trained {
-            epoch,
-            steps: u64::from(epoch) * 391,
-            train_loss: 1.0,
-            test_accuracy: 0.5,
-            test_loss: 1.2,
-            fgsm_accuracy: cell.eps.map(|_| 0.4),
-            pgd_accuracy: cell.eps.map(|_| robust(epoch)),
-            pgd_train_accuracy: cell.eps.map(|_| robust(epoch)),
-            alarm: falls && epoch == 2 && cell.seed != 1,
-        };
-        let measured = |&epoch: &u32| Measured {
-            epoch,
-            clean_accuracy: 0.5 + 0.02 * cell.seed as f64,
-            attack_clean_accuracy: 0.5,
-            attacked: plan
-                .attack_eps
-                .iter()
-                .map(|&eps| Attacked { eps, fgsm_accuracy: 0.4, pgd_accuracy: robust(epoch) })
-                .collect(),
-            detection: pictures
-                .ood
-                .iter()
-                .flat_map(|ood| plan.scores.iter().map(|score| (ood.name.clone(), score.clone())))
-                .map(|(ood, score)| Detected { ood, score, metrics: metrics(auroc(&cell, epoch)) })
-                .collect(),
-        };
-        CellResult {
-            version: "0".to_owned(),
-            adapter: adapter.clone(),
-            kernel_choices: BTreeMap::new(),
-            diverged: None,
-            training: (1..=3).map(trained).collect(),
-            measured: plan.epochs.iter().map(measured).collect(),
-            images_per_second: 1.0,
-            seconds: 2.0,
-            cell,
-        }
-    });
-    let cells = cells.collect();
-    Merged::new(Map::new(plan.clone(), pictures), cells)
 }
 
 fn line<'m>(merged: &'m Merged, quantity: &str, defence: &str, eps: Option<f64>, epoch: u32) -> &'m Line {
@@ -418,7 +346,14 @@ fn the_page_shows_the_numbers() {
     let little = Merged::new(little.map, little.cells);
     assert_eq!(little.missing.len(), 9);
     let text = markup::text(&checked(&report::map_html(&little).unwrap()));
-    assert!(text.contains("9 of 15 runs are missing") && text.contains("lenet-pgd-2-seed0 was not finite"), "{text}");
+    assert!(text.contains("9 of 15 runs are missing") && text.contains("1 of 6 runs diverged"), "{text}");
+    let said = conclusions(&little).join("\n");
+    assert!(said.contains("counts: lenet-pgd-2-seed0 (after step 7)."), "{said}");
+    let counts = |eps: f64| {
+        let line = line(&little, "auroc", "pgd", Some(eps / 255.0), 3);
+        (line.seeds, line.diverged)
+    };
+    assert_eq!((counts(2.0), counts(8.0)), ((2, 1), (3, 0)));
 }
 
 /// What is written can be read again, names with commas and quotes among it.
@@ -441,5 +376,5 @@ fn tables_and_results_are_written_whole() {
     let summary = fs::read_to_string(out.join("summary.csv")).unwrap();
     assert_eq!(summary.lines().count(), 1 + merged.summary.len());
     let first = summary.lines().nth(1).unwrap();
-    assert!(first.starts_with("lenet,none,,1,clean_accuracy,,,,3,0.52,"), "{first}");
+    assert!(first.starts_with("lenet,none,,1,clean_accuracy,,,,3,0.52,") && first.ends_with(",,0"), "{first}");
 }

@@ -52,7 +52,7 @@ fn tile_edges_match_f64() {
         check(Product::new(m, n, 5, m % 2 == 0, false));
     }
     // matmul_tiled: tiles of 8 (16); matmul_blocked: 8 rows, LANES COLUMNS with up to 8 (4) columns a lane;
-    // matmul_subgroup: 8 rows, 8 LANES columns; matmul_split_k: 32 of k to a split.
+    // matmul_subgroup: 16 rows (8), 16 LANES columns (4 LANES); matmul_split_k: 32 of k to a split.
     for (m, n, k) in [(7, 8, 8), (8, 16, 15), (9, 64, 16), (16, 68, 17), (17, 252, 33), (2, 516, 65)] {
         check(Product::new(m, n, k, n % 8 == 0, false));
     }
@@ -62,7 +62,7 @@ fn tile_edges_match_f64() {
             check(Product::new(m, n, k, flips & 1 > 0, flips & 2 > 0));
         }
     }
-    // matmul_nt, matmul_nt_subgroup: LANES COLUMNS with up to 8 columns a lane (2 elsewhere); rows 8.
+    // matmul_nt: 8 rows, LANES COLUMNS with up to 8 columns a lane (2 elsewhere); matmul_nt_subgroup: 16 and 4 (8 and 2).
     for (m, n) in [(1, 1), (7, 8), (8, 9), (9, 63), (16, 64), (17, 65), (2, 129), (8, 519)] {
         check(Product::new(m, n, 12, m % 2 == 0, true));
     }

@@ -66,8 +66,11 @@ impl Watch for AtTheStart<'_> {
 #[test]
 fn the_first_step_finds_every_pipeline_made() {
     let folder = TempFolder::new("memory");
-    let adversarial = Some(Adversarial::named("trades", 0.01).unwrap());
-    for settings in [Settings { adversarial, ..settings("lenet", 64) }, settings("ae3", 32)] {
+    let against = |name: &str| {
+        let adversarial = Some(Adversarial::named(name, 0.01).unwrap());
+        Settings { adversarial, ..settings("lenet", 64) }
+    };
+    for settings in [against("fgsm"), against("free"), against("trades"), settings("ae3", 32)] {
         let gpu = Gpu::open(&GpuOptions::default()).unwrap();
         let mut watch = AtTheStart(&gpu, None);
         train(&gpu, &settings, &few_shapes(150, 30), folder.path(), (&[], json!({})), &mut watch).unwrap();

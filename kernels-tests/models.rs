@@ -81,21 +81,30 @@ fn forward(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words) -> Step {
     Step { tape, bound, x, output, loss }
 }
 
-fn check(model: &str, bytes: &[u8], count: usize) {
+/// `trained` is how far the weights may be from PyTorch's after ten steps of Adam.
+fn check(model: &str, bytes: &[u8], count: usize, trained: f64) {
     let gpu = gpu();
     let golden = Golden(SafeTensors::deserialize(bytes).unwrap());
     let network = Network::new(&gpu, architecture(model).unwrap(), SEED).unwrap();
+    let (x, labels) = pictures(&gpu, count).unwrap();
+    let bytes: Vec<u8> = gpu.read(&x).unwrap().iter().map(|pixel| (255.0 * pixel).round() as u8).collect();
+    network.whiten(&gpu, &bytes).unwrap();
     let names: Vec<String> = network.parameters().specs().iter().map(|spec| spec.name.clone()).collect();
     let parameter = |index: usize| gpu.read(&network.parameters().value(index).unwrap()).unwrap();
-    for (index, name) in names.iter().enumerate() {
-        let values = parameter(index);
+    let initial = names.iter().cloned().zip((0..names.len()).map(parameter));
+    let kept = network.buffers().into_iter().map(|(name, tensor)| (name, gpu.read(&tensor).unwrap()));
+    for (name, values) in initial.chain(kept) {
+        // Eigenvectors are two programs' own work; everything else comes from the seed alone.
+        let tolerance = if name.starts_with("whiten.") { 2e-6 } else { 0.0 };
+        let top = values.iter().fold(0.0f32, |top, value| top.max(value.abs()));
         for (kind, pick) in samples(values.len()) {
-            let found: Vec<f32> = pick.iter().map(|&at| values[at]).collect();
-            assert_eq!(found, golden.get(&format!("init.{name}.{kind}")), "initial {name} must be equal to the bit");
+            for (&at, wanted) in pick.iter().zip(golden.get(&format!("init.{name}.{kind}"))) {
+                let off = (values[at] - wanted).abs();
+                assert!(off <= tolerance * top, "initial {name}[{at}] is {}, not {wanted}", values[at]);
+            }
         }
     }
 
-    let (x, labels) = pictures(&gpu, count).unwrap();
     let step = forward(&gpu, &network, &x, &labels);
     let output = gpu.read(&step.tape.value(step.output).unwrap()).unwrap();
     golden.check("output", &output, 1e-4);
@@ -131,26 +140,36 @@ fn check(model: &str, bytes: &[u8], count: usize) {
         assert!((found - wanted).abs() <= 1e-3 * wanted.abs(), "{model}: Adam's loss {found}, not {wanted}");
     }
     for (index, name) in names.iter().enumerate() {
-        golden.check_trained(&format!("adam.{name}"), &parameter(index), 1e-3);
+        golden.check_trained(&format!("adam.{name}"), &parameter(index), trained);
+    }
+    for (name, tensor) in network.buffers() {
+        golden.check_trained(&format!("adam.{name}"), &gpu.read(&tensor).unwrap(), trained);
     }
 }
 
 #[test]
 fn lenet_matches_pytorch() {
-    check("lenet", include_bytes!("golden/golden_lenet.safetensors"), 16);
+    check("lenet", include_bytes!("golden/golden_lenet.safetensors"), 16, 1e-3);
 }
 
 #[test]
 fn lab_matches_pytorch() {
-    check("lab", include_bytes!("golden/golden_lab.safetensors"), 4);
+    check("lab", include_bytes!("golden/golden_lab.safetensors"), 4, 1e-3);
+}
+
+#[test]
+fn fast_matches_pytorch() {
+    // Batch-norm makes gradients that are nearly 0, of which Adam makes whole steps: by them PyTorch in f32 is up to 7e-3
+    // from itself in f64 (make_golden.py --model fast --report).
+    check("fast", include_bytes!("golden/golden_fast.safetensors"), 4, 2e-2);
 }
 
 #[test]
 fn ae3_matches_pytorch() {
-    check("ae3", include_bytes!("golden/golden_ae3.safetensors"), 8);
+    check("ae3", include_bytes!("golden/golden_ae3.safetensors"), 8, 1e-3);
 }
 
 #[test]
 fn ae4_matches_pytorch() {
-    check("ae4", include_bytes!("golden/golden_ae4.safetensors"), 8);
+    check("ae4", include_bytes!("golden/golden_ae4.safetensors"), 8, 1e-3);
 }

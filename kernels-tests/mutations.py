@@ -20,7 +20,7 @@ MUTATIONS = [
     ("dropped term: the weight gradient leaves out each picture's last row", "shaders/conv2d_weights_subgroup.wgsl",
      "for (var oy = 0u; oy < p.out_h; oy++)", "for (var oy = 0u; oy + 1u < p.out_h; oy++)", ["conv2d"]),
     ("off by one in the last tile: the product's last row is not stored", "shaders/matmul_nn.wgsl",
-     "if row0 + r < p.m && column0", "if row0 + r + 1u < p.m && column0", ["matmul"]),
+     "let rows = min(p.m - row0, p.rows);", "let rows = min(p.m - row0 - 1u, p.rows);", ["matmul"]),
     ("swapped stride: pooling steps by its kernel's extent", "shaders/max_pool.wgsl",
      "let iy = oy * S + ky - p.padding;", "let iy = oy * K + ky - p.padding;", ["pool"]),
     ("missing mean: cross-entropy's gradient is not divided by the batch", "shaders/cross_entropy.wgsl",

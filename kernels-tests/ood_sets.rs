@@ -2,15 +2,16 @@
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/mat.rs"]
+mod mat;
 #[path = "common/program.rs"]
 mod program;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
-use flate2::{Compression, write::ZlibEncoder};
 use folder::TempFolder;
+use mat::{compressed, digits, mat, matrix, planar};
 use program::{refused, succeed};
 use serde_json::Value;
 use shadegrad::data::{self, Images, SIZE, outliers};
@@ -68,11 +69,6 @@ fn noise_is_a_function_of_seed_and_number() {
     }
 }
 
-/// The picture that files below are made of: planar.
-fn planar(number: usize) -> Vec<u8> {
-    (0..SIZE).map(|at| (at * 7 + at / 1024 * 31 + number * 13) as u8).collect()
-}
-
 #[test]
 fn cifar100_is_read_and_what_is_not_is_said() {
     let folder = TempFolder::new("cifar100");
@@ -93,50 +89,6 @@ fn cifar100_is_read_and_what_is_not_is_said() {
     bad(record(0, 100, 0), "0 and 100");
     bad(record(0, 0, 0)[..3000].to_vec(), "0 whole records");
     bad(Vec::new(), "0 whole records");
-}
-
-fn element(kind: u32, data: &[u8]) -> Vec<u8> {
-    let mut bytes = [kind.to_le_bytes(), (data.len() as u32).to_le_bytes()].concat();
-    bytes.extend(data);
-    bytes.resize(bytes.len().next_multiple_of(8), 0);
-    bytes
-}
-
-fn small(kind: u32, data: &[u8]) -> Vec<u8> {
-    let mut bytes = (kind | (data.len() as u32) << 16).to_le_bytes().to_vec();
-    bytes.extend(data);
-    bytes.resize(8, 0);
-    bytes
-}
-
-fn matrix(name: &str, class: u8, dims: &[i32], kind: u32, data: &[u8]) -> Vec<u8> {
-    let sides: Vec<u8> = dims.iter().flat_map(|side| side.to_le_bytes()).collect();
-    let flags = [class, 0, 0, 0, 0, 0, 0, 0];
-    element(14, &[element(6, &flags), element(5, &sides), small(1, name.as_bytes()), element(kind, data)].concat())
-}
-
-fn compressed(element: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(element).unwrap();
-    let data = encoder.finish().unwrap();
-    [&15u32.to_le_bytes()[..], &(data.len() as u32).to_le_bytes(), &data].concat()
-}
-
-fn mat(elements: &[Vec<u8>]) -> Vec<u8> {
-    let mut header = b"MATLAB 5.0 MAT-file, made by a test".to_vec();
-    header.resize(124, b' ');
-    header.extend([0, 1, b'I', b'M']);
-    [header, elements.concat()].concat()
-}
-
-/// Two digits, column by column, as SVHN has them.
-fn digits(labels: [u8; 2]) -> (Vec<u8>, Vec<u8>) {
-    let columns = |number: usize| {
-        let picture = planar(number);
-        (0..SIZE).map(move |at| picture[at / 1024 * 1024 + at % 32 * 32 + at / 32 % 32]).collect::<Vec<u8>>()
-    };
-    let x = matrix("X", 9, &[32, 32, 3, 2], 2, &[columns(0), columns(1)].concat());
-    (x, matrix("y", 6, &[2, 1], 9, &labels.map(|label| f64::from(label).to_le_bytes()).concat()))
 }
 
 #[test]
@@ -162,6 +114,7 @@ fn svhn_is_read_and_damage_is_said() {
     bad(&mat(&[x.clone(), digits([0, 1]).1]), "label is 0");
     bad(&mat(&[matrix("X", 9, &[32, 32, 3, 1], 2, &[0; SIZE]), y.clone()]), "[32, 32, 3, 1]");
     bad(&mat(&[matrix("X", 9, &[32, 32, 3, 9], 2, &[0; SIZE]), y.clone()]), "do not fill");
+    bad(&mat(&[matrix("X\n", 9, &[5], 2, &[0; 4])]), "array 'X '");
     bad(&mat(&[matrix("X", 9, &[-1, 32, 3, 2], 2, &[0; SIZE]), y.clone()]), "negative");
     bad(&mat(&[matrix("X", 6, &[1], 9, &0.5f64.to_le_bytes()), y.clone()]), "whole number");
     bad(&mat(&[matrix("X", 1, &[1], 2, &[0]), y.clone()]), "plain numbers");

@@ -278,7 +278,10 @@ fn what_cannot_be_trained_is_an_error() {
     let text = |settings: Settings, data: &DataSet| run(&settings, data, folder.path()).err().unwrap().to_string();
     let data = few_shapes(32, 10);
     let unknown = text(Settings { model: "alexnet".to_owned(), ..settings() }, &data);
-    assert!(unknown.contains("there is no model 'alexnet'") && unknown.contains("lenet, lab, ae3, ae4"), "{unknown}");
+    assert!(
+        unknown.contains("there is no model 'alexnet'") && unknown.contains("lenet, lab, fast, ae3, ae4"),
+        "{unknown}"
+    );
     assert!(text(Settings { epochs: 0, ..settings() }, &data).contains("nothing to train"));
     for empty in
         [DataSet { train: Images::default(), ..data.clone() }, DataSet { test: Images::default(), ..data.clone() }]

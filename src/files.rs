@@ -63,17 +63,18 @@ fn unique() -> String {
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
-/// Writes a file that nobody has written yet, whole; whether it did. Of processes that try at once, one does.
-pub fn write_first(path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
+/// Writes a file that nobody has written yet, whole. Of processes that try at once one does: each reads afterwards whose
+/// it is.
+pub fn write_first(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     if path.exists() {
-        return Ok(false);
+        return Ok(());
     }
     let part = beside(path, &format!(".{}.part", unique()));
     let place = || match fs::hard_link(&part, path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Ok(()) => Ok(()),
+        Err(_) if path.exists() => Ok(()),
         // Not every file system has links. There the last of several at once wins.
-        Err(_) => fs::rename(&part, path).map(|()| true),
+        Err(_) => fs::rename(&part, path),
     };
     let outcome = write_synced(&part, bytes).and_then(|()| place());
     // Worthless from here on, whatever came of it.

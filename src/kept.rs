@@ -58,11 +58,14 @@ pub fn recall<T: DeserializeOwned>(path: &Path, command: &'static str) -> Result
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = files::read(path, LIMIT)?;
-    let damaged = |error: serde_json::Error| KeptError::Damaged {
+    from_bytes(path, &files::read(path, LIMIT)?, command).map(Some)
+}
+
+/// The same for a file's contents; `path` is for messages.
+pub fn from_bytes<T: DeserializeOwned>(path: &Path, bytes: &[u8], command: &'static str) -> Result<T, KeptError> {
+    serde_json::from_slice(bytes).map_err(|error| KeptError::Damaged {
         path: path.to_owned(),
         problem: files::one_line(&error.to_string()),
         command,
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    })
 }

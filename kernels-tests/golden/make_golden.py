@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Make the golden files of the whole-model tests: what PyTorch computes for our models.
 
-    make_golden.py --out DIR                              # all five files
+    make_golden.py --out DIR                              # all six files
+    make_golden.py --out DIR --model fast                 # one model's
     make_golden.py --out DIR --only-curve --check-curve   # the curve, and how far f32 runs of PyTorch part
     make_golden.py --out DIR --report                     # how far f32 PyTorch is from the f64 goldens
 
@@ -19,6 +20,9 @@ Golden files of one training step, `golden_<model>.safetensors` (all tensors f32
     grad.<param>.{sample,spread,norm} gradient of `loss` by a parameter
     adam.losses [11]                  loss before each of ten Adam steps on that batch, and after the last
     adam.<param>.{sample,spread,norm} the parameter after those ten steps
+
+`fast` has frozen tensors and running statistics, too, under `init` and `adam`; its whitening is computed here with numpy
+from the batch's own pixels.
 
 `sample` holds elements 0, stride, 2*stride, ... of the row-major tensor: min(64, numel) of them, with
 stride = max(1, numel // 64). Such a stride is often a multiple of the row length, so that all of the
@@ -46,7 +50,7 @@ SAMPLES = 64
 SPREAD = 1_000_003  # a prime above any row length
 ADAM_STEPS = 10
 ADAM_LR = 1e-3
-BATCH_SIZES = {"lenet": 16, "lab": 4, "ae3": 8, "ae4": 8}
+BATCH_SIZES = {"lenet": 16, "lab": 4, "fast": 4, "ae3": 8, "ae4": 8}
 CURVE_STEPS, CURVE_BATCH, CURVE_WINDOW = 200, 32, 20
 CURVE_ITEM = 1000  # the first stream of the curve's pictures
 IMAGE = (3, 32, 32)
@@ -133,6 +137,58 @@ class Lab(nn.Module):
         return self.fc3(F.relu(self.fc2(x)))
 
 
+class Block(nn.Module):
+    def __init__(self, inputs, width):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        return F.gelu(self.norm2(self.conv2(x)))
+
+
+class Fast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.whiten = nn.Conv2d(3, 24, 2)
+        self.block1, self.block2, self.block3 = Block(3 * 8, 64), Block(64, 256), Block(256, 256)
+        self.head = nn.Linear(256, 10, bias=False)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(not is_frozen(name))
+
+    def forward(self, x):
+        mean, std = (torch.tensor(v, dtype=x.dtype).view(1, 3, 1, 1) for v in (FAST_MEAN, FAST_STD))
+        x = F.gelu(self.whiten((x - mean) / std))
+        x = F.max_pool2d(self.block3(self.block2(self.block1(x))), 3)
+        return self.head(x.flatten(1) / 9)
+
+
+FAST_MEAN, FAST_STD, WHITEN_EPS = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), 5e-4
+
+
+def is_frozen(name):
+    return name == "whiten.weight" or (".norm" in name and name.endswith(".weight"))
+
+
+def whitening(x):
+    """Filters and biases for the 2x2 patches of `x`, pixels in f64."""
+    mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (FAST_MEAN, FAST_STD))
+    x = (x - mean) / std
+    patches = np.lib.stride_tricks.sliding_window_view(x, (2, 2), axis=(2, 3))  # N, C, y, x, dy, dx
+    patches = patches.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 12)
+    values, vectors = np.linalg.eigh(np.cov(patches.T, bias=True))
+    rows = []
+    for value, vector in sorted(zip(values, vectors.T), key=lambda pair: -pair[0]):
+        sign = np.sign(vector[np.argmax(np.abs(vector))])
+        rows.append(sign * vector / np.sqrt(value + WHITEN_EPS))
+    rows = np.array(rows)
+    bias = -rows @ patches.mean(axis=0)
+    return np.concatenate([rows, -rows]).reshape(24, 3, 2, 2), np.concatenate([bias, -bias])
+
+
 class Autoencoder(nn.Module):
     def __init__(self, *channels):
         super().__init__()
@@ -149,6 +205,7 @@ class Autoencoder(nn.Module):
 MODELS = {
     "lenet": LeNet,
     "lab": Lab,
+    "fast": Fast,
     "ae3": lambda: Autoencoder(3, 12, 24, 48),
     "ae4": lambda: Autoencoder(3, 12, 24, 48, 96),
 }
@@ -160,8 +217,14 @@ def is_autoencoder(name):
 
 def initial_weights(model, seed=SEED):
     """Our default initialisation: PyTorch's distribution, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), from our generator."""
-    state, bound = {}, None
-    for number, (name, old) in enumerate(model.state_dict().items()):
+    state, bound, number = {}, None, -1
+    for name, old in model.state_dict().items():
+        if isinstance(model, Fast) and (is_frozen(name) or "conv" not in name and name != "head.weight"):
+            # PyTorch's own beginning is ours: ones and zeros. What is trained of it has a number all the same.
+            state[name] = old
+            number += int(name.endswith(".bias"))
+            continue
+        number += 1
         if name.endswith(".weight"):  # its bias comes next and has the same bound
             fan_in = old.shape[1] * math.prod(old.shape[2:])
             bound = np.float32(1 / math.sqrt(fan_in))
@@ -169,6 +232,11 @@ def initial_weights(model, seed=SEED):
         values = (np.float32(2) * unit - np.float32(1)) * bound
         assert values.dtype == np.float32
         state[name] = torch.from_numpy(values.reshape(tuple(old.shape)))
+    if isinstance(model, Fast):
+        bytes_ = (golden_batch("fast")[0].double() * 255).round()
+        filters, bias = whitening((bytes_ / 255).numpy())
+        state["whiten.weight"] = torch.from_numpy(filters.astype(np.float32))
+        state["whiten.bias"] = torch.from_numpy(bias.astype(np.float32))
     return state
 
 
@@ -202,12 +270,12 @@ def single_step_and_adam(name, dtype, channels_last=False):
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     model = make_model(name, dtype, channels_last)
-    full = {f"init.{k}": v for k, v in initial_weights(model).items()}
+    full = {f"init.{k}": v.clone() for k, v in initial_weights(model).items() if v.is_floating_point()}
 
     leaf = x.clone().requires_grad_(True)
     output = model(leaf)
     loss = loss_of(name, output, leaf, labels)
-    parameters = dict(model.named_parameters())
+    parameters = {k: v for k, v in model.named_parameters() if v.requires_grad}
     gradients = torch.autograd.grad(loss, [leaf, *parameters.values()], retain_graph=True)
     full["output"], full["loss"], full["input_grad"] = output, loss.reshape(1), gradients[0]
     full.update({f"grad.{k}": g for k, g in zip(parameters, gradients[1:])})
@@ -225,7 +293,7 @@ def single_step_and_adam(name, dtype, channels_last=False):
     with torch.no_grad():
         losses.append(loss_of(name, model(x), x, labels).item())
     full["adam.losses"] = torch.tensor(losses, dtype=torch.float64)
-    full.update({f"adam.{k}": v for k, v in model.state_dict().items()})
+    full.update({f"adam.{k}": v for k, v in model.state_dict().items() if v.is_floating_point()})
     return {k: v.detach().double().contiguous().numpy() for k, v in full.items()}
 
 
@@ -371,6 +439,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for the golden files")
     parser.add_argument("--report", action="store_true", help="print how far f32 PyTorch is from the f64 goldens")
+    parser.add_argument("--model", choices=MODELS, help="make the file of this model and nothing else")
     parser.add_argument("--only-curve", action="store_true", help="make the curve and nothing else")
     parser.add_argument("--curve-lr", type=float, default=5e-5, help="Adam's learning rate for the curve (default %(default)s)")
     parser.add_argument("--check-curve", action="store_true", help="train twice more with other rounding and print the deviation")
@@ -382,11 +451,13 @@ def main():
     os.makedirs(arguments.out, exist_ok=True)
     check_philox()
     if not arguments.only_curve:
-        for name in MODELS:
+        for name in [arguments.model] if arguments.model else MODELS:
             truth = single_step_and_adam(name, torch.float64)
             write(arguments.out, name, golden_tensors(name, truth), f"{name}, seed {SEED}, batch {BATCH_SIZES[name]}, computed in f64")
             if arguments.report:
                 report(name, truth)
+    if arguments.model:
+        return
     lr = arguments.curve_lr
     losses = curve(lr)
     about = f"lab, seed {SEED}, batch {CURVE_BATCH}, Adam lr {lr:g}, f32"

@@ -38,7 +38,7 @@ pub use method::{Bim, CarliniWagner, DeepFool, Method, MiFgsm, Norm, Pgd, RFgsm}
 pub enum AttackError {
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    #[error("an attack needs a classifier's weights (lenet, lab), but '{model}' is an autoencoder")]
+    #[error("an attack needs a classifier's weights (lenet, lab, fast), but '{model}' is an autoencoder")]
     NotAClassifier { model: String },
     #[error("class {class} is not one of the model's {classes} classes (0 to {})", .classes - 1)]
     NoSuchClass { class: usize, classes: usize },

@@ -95,16 +95,21 @@ impl Tape {
         }))
     }
 
-    /// A fully connected layer, `x W^T + b`, with ReLU fused if wanted.
-    pub fn linear(&self, x: Var, weight: Var, bias: Var, relu: bool) -> Result<Var> {
-        let (input, w, b) = (self.get("linear", x)?, self.get("linear", weight)?, self.get("linear", bias)?);
-        let y = linear::forward(&self.gpu, &input, &w, Some(&b), relu)?;
+    /// A fully connected layer, `x W^T + b`, with or without bias, with ReLU fused if wanted.
+    pub fn linear(&self, x: Var, weight: Var, bias: impl Into<Option<Var>>, relu: bool) -> Result<Var> {
+        let (input, w) = (self.get("linear", x)?, self.get("linear", weight)?);
+        let bias = bias.into();
+        let b = bias.map(|bias| self.get("linear", bias)).transpose()?;
+        let y = linear::forward(&self.gpu, &input, &w, b.as_ref(), relu)?;
         let output = y.clone();
-        Ok(self.record(y, &[x, weight, bias], || {
+        let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
+        Ok(self.record(y, &inputs, || {
+            // Without a bias nothing wants its gradient, whatever its shape would be.
+            let bias_shape = b.map_or([1].into(), |b| b.shape());
             Box::new(move |gpu, dy, wanted| {
                 let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
                 let places =
-                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
+                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, bias_shape)?];
                 if let Some(dx) = &places[0] {
                     linear::backward_data(gpu, &dy, &w, dx)?;
                 }
@@ -119,16 +124,21 @@ impl Tape {
         }))
     }
 
-    /// A convolution with bias, with ReLU fused if wanted.
-    pub fn conv2d(&self, x: Var, weight: Var, bias: Var, window: Window, relu: bool) -> Result<Var> {
-        let (input, w, b) = (self.get("conv2d", x)?, self.get("conv2d", weight)?, self.get("conv2d", bias)?);
-        let y = conv2d::forward(&self.gpu, &input, &w, Some(&b), window, relu)?;
+    /// A convolution with or without bias, with ReLU fused if wanted.
+    pub fn conv2d(&self, x: Var, weight: Var, bias: impl Into<Option<Var>>, window: Window, relu: bool) -> Result<Var> {
+        let (input, w) = (self.get("conv2d", x)?, self.get("conv2d", weight)?);
+        let bias = bias.into();
+        let b = bias.map(|bias| self.get("conv2d", bias)).transpose()?;
+        let y = conv2d::forward(&self.gpu, &input, &w, b.as_ref(), window, relu)?;
         let output = y.clone();
-        Ok(self.record(y, &[x, weight, bias], || {
+        let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
+        Ok(self.record(y, &inputs, || {
+            // Without a bias nothing wants its gradient, whatever its shape would be.
+            let bias_shape = b.map_or([1].into(), |b| b.shape());
             Box::new(move |gpu, dy, wanted| {
                 let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
                 let places =
-                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
+                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, bias_shape)?];
                 if let Some(dx) = &places[0] {
                     conv2d::backward_data(gpu, &dy, &w, window, dx)?;
                 }

@@ -31,7 +31,7 @@ pub struct Args {
     /// Only this model rather than lenet, lab and ae3
     #[arg(long)]
     model: Option<String>,
-    /// Pictures a step (lenet 256, lab 32, ae3 128)
+    /// Pictures a step (lenet 256, lab and fast 32, others 128)
     #[arg(long)]
     batch: Option<usize>,
     /// Seconds for each row, about; three rounds are run at the least

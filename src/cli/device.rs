@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::files;
 use crate::gpu::{Gpu, GpuOptions, Precision};
 use crate::kept;
 use crate::lab::LabError;
 use crate::lab::bench::{self, Tuned};
-use crate::ops::choices::{self, Table};
+use crate::ops::choices;
 use crate::ops::tiles;
 use crate::selftest::Verdict;
 
@@ -117,15 +115,7 @@ const MAX_BYTES: u64 = 1 << 28;
 fn repeat(gpu: &Gpu, path: &Path) -> Result<(), LabError> {
     let shown = path.display();
     let bytes = files::read(path, MAX_BYTES)?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| LabError::Usage(format!("{shown} is not JSON: {}", files::one_line(&error.to_string()))))?;
-    let table = value.get("kernel_choices").unwrap_or(&value).clone();
-    let table: Table = serde_json::from_value(table).map_err(|_| {
-        LabError::Usage(format!(
-            "{shown} holds no choice of kernels: the result.json of an earlier run is needed, or an object such as \
-             {{\"conv2d\": \"direct\", \"matmul\": \"vec4\"}}"
-        ))
-    })?;
+    let table = choices::from_bytes(&bytes).map_err(|problem| LabError::Usage(format!("{shown} {problem}")))?;
     choices::follow(gpu, &table).map_err(|error| LabError::Usage(format!("{shown}: {error}")))
 }
 

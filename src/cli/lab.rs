@@ -10,7 +10,7 @@ use crate::lab::LabError;
 use crate::lab::results::{Classifier, Detection, LabResult, Stage};
 use crate::lab::run::{self, Planned, Progress};
 
-use super::{Device, output};
+use super::{Device, interrupt, output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Preset {
@@ -40,7 +40,8 @@ pub struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     epochs: Option<u32>,
     /// Folder for report.html and result.json, and in stages/ for what makes them up. A run that was interrupted goes
-    /// on from there: what the same program finished on the same adapter is not done again
+    /// on from there: what the same program finished on the same adapter is not done again, and training goes on where
+    /// it was left
     #[arg(long, default_value = "out/lab", value_name = "DIR")]
     out: PathBuf,
     /// Do everything anew, whatever is finished
@@ -167,6 +168,14 @@ impl Progress for Display {
     fn note(&mut self, line: &str) {
         self.line(line);
     }
+
+    fn keeps(&mut self, whether: bool) {
+        interrupt::heed(whether);
+    }
+
+    fn interrupted(&mut self) -> bool {
+        interrupt::is_wanted()
+    }
 }
 
 /// Mean, and the range where there are several.
@@ -229,8 +238,12 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     let gpu = device.open(false)?;
     let mut display = Display::new();
     let command = super::command_line();
+    interrupt::listen();
     let outcome = run::run(&gpu, &recipe, &material, (&args.out, args.fresh), &command, &mut display);
     display.bar.finish_and_clear();
+    if let Err(LabError::Interrupted { .. } | LabError::Left { .. }) = &outcome {
+        output::complain("the same command goes on from there (without --fresh)");
+    }
     let result = outcome?;
     headlines(&result);
     output::say(&format!("done in {}", output::duration(begun.elapsed().as_secs_f64())));

@@ -9,8 +9,8 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::lab::LabError;
 use crate::lab::map::{self, Care, Cell, CellResult, Map, Outcome, Plan, Progress, Share, Sources};
+use crate::lab::{LabError, in_255ths};
 
 use super::ood::{Name, scores};
 use super::{Device, interrupt, length, output};
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10", value_name = "N,...", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     epochs: Vec<u32>,
     /// How many seeds, counted from 0
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=map::MAX_SEEDS))]
     seeds: u64,
     /// Scores, as 'ood' has them; 'all' for all. Those that need a fit of the training set make it at each measuring
     #[arg(long, value_delimiter = ',', default_value = "max-logit,max-softmax,energy", value_name = "NAME,...")]
@@ -127,11 +127,12 @@ struct Listed {
     #[serde(flatten)]
     cell: Cell,
     done: bool,
-    /// It was begun and left, or is under way.
+    /// A state of it is kept: it was left, or is under way and was kept at an epoch's end or by --save-every.
     begun: bool,
 }
 
 fn list(plan: &Plan, out: &Path, json: bool) -> Result<(), LabError> {
+    map::check_plan(out, plan)?;
     let listed = |(at, cell): (usize, Cell)| {
         let (done, begun) = map::is_begun(out, &cell);
         Listed { number: at + 1, cell, done, begun: begun && !done }
@@ -190,12 +191,12 @@ impl Progress for Display {
 /// What a cell found, in one line.
 fn found(result: &CellResult) -> String {
     if let Some(step) = result.diverged {
-        return format!("the loss was not finite after step {step}");
+        return format!("it diverged: not finite after step {step}");
     }
     let Some(last) = result.measured.last() else { return String::new() };
     let mut parts = vec![format!("test accuracy {:.1} %", 100.0 * last.clean_accuracy)];
     if let Some(attacked) = last.attacked.last() {
-        let eps = (attacked.eps * 255.0 * 1e4).round() / 1e4;
+        let eps = in_255ths(attacked.eps);
         parts.push(format!("under PGD at {eps}/255 {:.1} %", 100.0 * attacked.pgd_accuracy));
     }
     if let Some(one) = last.detection.first() {

@@ -127,7 +127,7 @@ pub fn run() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ LabError::Interrupted { .. }) => {
+        Err(error @ (LabError::Interrupted { .. } | LabError::Left { .. })) => {
             output::complain(&error.to_string());
             ExitCode::from(interrupt::EXIT_CODE)
         }

@@ -16,7 +16,7 @@ pub struct Args {
     step: Step,
     #[arg(long, default_value = "lenet")]
     model: String,
-    /// Pictures a step (lenet 256, lab 32, others 128)
+    /// Pictures a step (lenet 256, lab and fast 32, others 128)
     #[arg(long)]
     batch: Option<usize>,
     /// Steps to average over

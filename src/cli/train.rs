@@ -1,6 +1,7 @@
 //! `shadegrad train`.
 
 mod adversarial;
+mod recipe;
 mod resume;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::ops::optimizer::{Adam, Sgd};
 
 use super::{Device, interrupt, output};
 use adversarial::Options;
+use recipe::Recipe;
 use resume::{refuse_to_lose, resumed, say_where_it_goes_on};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -47,9 +49,12 @@ enum Check {
 
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
 pub struct Args {
-    /// lenet or lab (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
+    /// lenet, lab or fast (classifiers), ae3 or ae4 (autoencoders), ae3-lab or ae4-lab (these as the lab trained them)
     #[arg(long, default_value = "lenet")]
     model: String,
+    /// What the settings are that are not given [default: fast for '--model fast', plain for every other]
+    #[arg(long)]
+    recipe: Option<Recipe>,
     /// 'shapes' (built in), 'cifar10' (downloaded), a folder with its binary files, or one with train/CLASS and test/CLASS
     #[arg(long, default_value = "shapes", value_name = "shapes|cifar10|DIR")]
     data: String,
@@ -279,7 +284,7 @@ pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError
     let plan = models::architecture(&args.model)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&plan.name));
     let (fresh, resume) = (args.fresh, args.resume);
-    let (mut args, state) = if resume { resumed(args, given, &out)? } else { (args, None) };
+    let (mut args, state) = if resume { resumed(args, given, &out)? } else { (args.by_recipe(given), None) };
     args.adversarial = args.adversarial.resolved()?;
     if args.nesterov && (args.optimizer != Rule::Sgd || args.momentum == 0.0) {
         return Err(LabError::Usage("--nesterov needs --optimizer sgd and a --momentum above 0".to_owned()));
@@ -290,6 +295,7 @@ pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError
     settings.check()?;
     let _lock = FolderLock::take(&out)?;
     let gpu = device.open(args.json)?;
+    args.say_recipe();
     let mut command = super::command_line();
     let mut json = serde_json::to_value(&args).map_err(|error| LabError::Usage(error.to_string()))?;
     if let Some(state) = &state {

@@ -60,6 +60,11 @@ pub fn cifar100(bytes: &[u8], count: usize) -> Result<Images, String> {
 
 /// SVHN's cropped digits: `X`, rows x columns x channels x pictures, and `y`, where the digit 0 is 10.
 pub fn svhn(bytes: &[u8], count: usize) -> Result<Images, String> {
+    // Names and sides come from the file.
+    digits(bytes, count).map_err(|problem| files::one_line(&problem))
+}
+
+fn digits(bytes: &[u8], count: usize) -> Result<Images, String> {
     let arrays = mat::arrays(bytes)?;
     let find = |name: &str| {
         let found = arrays.iter().find(|array| array.name == name);

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use flate2::read::ZlibDecoder;
 
-/// An array never takes more than this once it is unpacked (SVHN's training set takes 215 MiB).
+/// All arrays of a file together never take more than this once they are unpacked (SVHN's training set takes 215 MiB).
 const MAX_BYTES: u64 = 400 << 20;
 
 /// A numeric array of a file, column by column.
@@ -73,16 +73,16 @@ pub(super) fn arrays(bytes: &[u8]) -> Result<Vec<Array>, String> {
         return Err("it is not a MATLAB 5.0 file with its low bytes first".to_owned());
     }
     let mut found = Vec::new();
+    let mut left = MAX_BYTES;
     while !cursor.0.is_empty() {
         let (kind, data) = cursor.element()?;
         match kind {
             COMPRESSED => {
                 let mut unpacked = Vec::new();
-                let mut decoder = ZlibDecoder::new(data).take(MAX_BYTES + 1);
+                let mut decoder = ZlibDecoder::new(data).take(left + 1);
                 decoder.read_to_end(&mut unpacked).map_err(|error| format!("it cannot be unpacked: {error}"))?;
-                if unpacked.len() as u64 > MAX_BYTES {
-                    return Err(format!("an array of more than {} MiB is too much", MAX_BYTES >> 20));
-                }
+                let remains = left.checked_sub(unpacked.len() as u64);
+                left = remains.ok_or_else(|| format!("arrays of more than {} MiB are too much", MAX_BYTES >> 20))?;
                 let (kind, data) = Cursor(&unpacked).element()?;
                 if kind == MATRIX {
                     found.push(array(data)?);

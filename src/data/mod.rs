@@ -16,7 +16,7 @@ pub mod verify;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::files::FileError;
+use crate::files::{self, FileError};
 
 pub use cifar10::write as write_cifar10;
 pub use folder::{decode_picture, picture as read_picture, read_flat as read_pictures};
@@ -71,6 +71,13 @@ impl DataSet {
     /// Keeps at most the first `train` and `test` pictures.
     pub fn truncated(self, train: usize, test: usize) -> Self {
         Self { train: self.train.truncated(train), test: self.test.truncated(test), ..self }
+    }
+
+    /// Tells contents apart: pictures, labels and the classes' names, but not what the set is called.
+    pub fn fingerprint(&self) -> String {
+        let names = self.classes.join("\n");
+        let sets = [&self.train, &self.test].map(|images| [&images.bytes[..], &images.labels[..]]);
+        files::fingerprint(sets.into_iter().flatten().chain([names.as_bytes()]))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::adapter::{self, AdapterSummary};
 use super::check::Checker;
+use super::fault::{Fault, note};
 use super::kernel::{Cache, UNIFORM_BYTES};
 use super::pipelines::Pipelines;
 use super::pool::Pool;
@@ -90,18 +91,6 @@ pub(super) struct Inner {
     pub(super) rehearses: bool,
 }
 
-/// An error that wgpu reported to a callback rather than to a caller.
-pub(super) enum Fault {
-    Lost(String),
-    Other(String),
-}
-
-fn note(fault: &Mutex<Option<Fault>>, new: Fault) {
-    // A poisoned lock still holds the first fault, which is the one that counts.
-    let mut slot = fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    slot.get_or_insert(new);
-}
-
 static FILL: Kernel =
     Kernel { name: "fill", source: include_str!("../../shaders/fill.wgsl"), entry: "fill", access: "w" };
 
@@ -140,7 +129,7 @@ impl Gpu {
             (fixed && device.features().contains(wgpu::Features::SUBGROUP)).then_some(info.subgroup_min_size);
         let fault = Arc::new(Mutex::new(None));
         let seen = fault.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&seen, Fault::Other(error.to_string()))));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&seen, Fault::of(&error))));
         let seen = fault.clone();
         device.set_device_lost_callback(move |reason, message| {
             note(&seen, Fault::Lost(format!("{reason:?} {message}").trim().to_owned()));
@@ -444,11 +433,7 @@ impl Gpu {
 
     fn check_fault(&self) -> Result<()> {
         let slot = self.0.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match slot.as_ref() {
-            None => Ok(()),
-            Some(Fault::Lost(reason)) => Err(GpuError::DeviceLost { reason: reason.clone() }),
-            Some(Fault::Other(reason)) => Err(GpuError::Device { reason: reason.clone() }),
-        }
+        slot.as_ref().map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     /// Destroys the device, as a driver that crashes would: whatever is asked of it from here on is

@@ -36,6 +36,10 @@ pub enum GpuError {
     #[error("out of GPU memory: {bytes} more bytes wanted while {live} are in use: use a smaller --batch")]
     OutOfMemory { bytes: u64, live: u64 },
 
+    /// The driver had no memory for something of its own: a copy on its way, a kernel.
+    #[error("out of GPU memory: the driver has none left for copies and kernels: use a smaller --batch")]
+    OutOfDriverMemory,
+
     /// A kernel did not compile or does not fit its description: a fault of this program.
     #[error("kernel '{kernel}' was rejected by the driver (please report this): {reason}")]
     Kernel { kernel: &'static str, reason: String },

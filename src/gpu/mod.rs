@@ -9,6 +9,7 @@ mod adapter;
 mod check;
 mod context;
 mod error;
+mod fault;
 mod kernel;
 mod pipelines;
 mod pool;

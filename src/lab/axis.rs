@@ -99,6 +99,18 @@ pub(in crate::lab) fn thousands(text: &str) -> String {
     grouped + rest
 }
 
+/// A length in pixel units as a multiple of 1/255, as names and people have it.
+pub(crate) fn in_255ths(eps: f64) -> f64 {
+    // What was a whole number is one again, whatever rounding the division left.
+    (eps * 255.0 * 1e4).round() / 1e4
+}
+
+/// Three decimals with a true minus, and a plus where it is wanted.
+pub(in crate::lab) fn signed(value: f64, plus: bool) -> String {
+    let text = if plus { format!("{value:+.3}") } else { format!("{value:.3}") };
+    text.replace('-', "\u{2212}")
+}
+
 /// A share to so many decimals, never rounded up to 1 nor down to 0; a dash for what is no number.
 pub(in crate::lab) fn share(value: f64, decimals: usize) -> String {
     let half = 0.5 * 10f64.powi(-(decimals as i32));

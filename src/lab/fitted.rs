@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::data::Images;
 use crate::files;
 use crate::gpu::Gpu;
-use crate::nn::{Network, with_sorted_header};
+use crate::nn::{Layer, Network, with_sorted_header};
 use crate::ood::features::Head;
 use crate::ood::fit::{Fit, Settings, Vim};
 
@@ -49,7 +49,8 @@ pub fn fitted(
 ) -> Result<(Fit, bool), LabError> {
     let head = head(gpu, network)?;
     let origin = origin(gpu, network, train, settings)?;
-    if let Some(fit) = read(path, &origin, train.count(), &head) {
+    let kept = files::read(path, MAX_BYTES).ok();
+    if let Some(fit) = kept.and_then(|bytes| from_bytes(&bytes, &origin, train.count(), &head)) {
         return Ok((fit, false));
     }
     let data = Resident::new(gpu, train)?;
@@ -62,26 +63,29 @@ pub fn fitted(
 /// The classifier's last layer.
 pub fn head(gpu: &Gpu, network: &Network) -> Result<Head, LabError> {
     let parameters = network.parameters();
-    let last = parameters.specs().len().checked_sub(2).filter(|_| network.has_linear_head());
-    let Some(last) = last else {
+    let Some(Layer::Linear { features: [_, classes], bias, relu: false, .. }) = network.architecture().layers.last()
+    else {
         let problem = format!(
             "scores of features need a classifier that ends in a linear layer, not '{}'",
             network.architecture().name
         );
         return Err(LabError::Usage(problem));
     };
-    let read = |index| Ok::<_, LabError>(gpu.read(&parameters.value(index)?)?);
-    Ok(Head { weights: read(last)?, bias: read(last + 1)? })
+    let read = |back: usize| Ok::<_, LabError>(gpu.read(&parameters.value(parameters.specs().len() - back)?)?);
+    if *bias {
+        Ok(Head { weights: read(2)?, bias: read(1)? })
+    } else {
+        Ok(Head { weights: read(1)?, bias: vec![0.0; *classes] })
+    }
 }
 
-/// The fit of a file, if it is whole and of this origin.
-fn read(path: &Path, origin: &str, count: usize, head: &Head) -> Option<Fit> {
-    let bytes = files::read(path, MAX_BYTES).ok()?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+/// The fit in a file's contents, if it is whole and of this origin.
+pub fn from_bytes(bytes: &[u8], origin: &str, count: usize, head: &Head) -> Option<Fit> {
+    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
     if header.metadata().as_ref()?.get("origin")? != origin {
         return None;
     }
-    let file = SafeTensors::deserialize(&bytes).ok()?;
+    let file = SafeTensors::deserialize(bytes).ok()?;
     let size = head.size();
     let side = |name: &str| file.tensor(name).ok()?.shape().first().copied();
     let floats = |name: &str, length: usize| -> Option<Vec<f64>> {
@@ -108,6 +112,11 @@ fn read(path: &Path, origin: &str, count: usize, head: &Head) -> Option<Fit> {
 
 fn write(path: &Path, origin: &str, fit: &Fit, head: &Head) -> Result<(), LabError> {
     let failed = |error: safetensors::SafeTensorError| LabError::Usage(format!("{}: {error}", path.display()));
+    Ok(files::write(path, &to_bytes(origin, fit, head).map_err(failed)?)?)
+}
+
+/// A fit as its file holds it.
+pub fn to_bytes(origin: &str, fit: &Fit, head: &Head) -> Result<Vec<u8>, safetensors::SafeTensorError> {
     let size = head.size();
     let (alpha, threshold) = ([fit.vim.alpha], [fit.threshold]);
     let arrays: [(&str, Vec<usize>, &[f64]); 6] = [
@@ -119,11 +128,10 @@ fn write(path: &Path, origin: &str, fit: &Fit, head: &Head) -> Result<(), LabErr
         ("vim.residual", vec![fit.vim.residual.len() / size, size], &fit.vim.residual),
     ];
     let bank = TensorView::new(Dtype::F32, vec![fit.bank.len() / size, size], bytemuck::cast_slice(&fit.bank));
-    let mut views = vec![("knn.bank", bank.map_err(failed)?)];
+    let mut views = vec![("knn.bank", bank?)];
     for (name, shape, values) in arrays {
-        views.push((name, TensorView::new(Dtype::F64, shape, bytemuck::cast_slice(values)).map_err(failed)?));
+        views.push((name, TensorView::new(Dtype::F64, shape, bytemuck::cast_slice(values))?));
     }
     let notes = HashMap::from([("origin".to_owned(), origin.to_owned())]);
-    let bytes = safetensors::serialize(views, Some(notes)).and_then(with_sorted_header).map_err(failed)?;
-    Ok(files::write(path, &bytes)?)
+    safetensors::serialize(views, Some(notes)).and_then(with_sorted_header)
 }

@@ -29,6 +29,8 @@ use crate::nn::CheckpointError;
 use crate::ood::fit::FitError;
 use crate::ood::metrics::MetricsError;
 
+pub(crate) use axis::in_255ths;
+
 /// Whatever can stop an experiment.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -57,6 +59,8 @@ pub enum LabError {
     Diverged { step: u64 },
     #[error("stopped after step {step}, as asked; the state is kept in {}", .folder.display())]
     Interrupted { step: u64, folder: PathBuf },
+    #[error("stopped, as asked; what is finished is kept in {}", .folder.display())]
+    Left { folder: PathBuf },
     #[error("{} cannot be resumed from: {problem}", .path.display())]
     State { path: PathBuf, problem: String },
     /// A template and what it is filled with do not fit: a mistake in the program, or a picture of a wrong size.

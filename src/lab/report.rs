@@ -10,7 +10,9 @@ mod findings;
 mod gallery;
 mod groups;
 mod map;
+mod map_book;
 mod map_charts;
+mod map_tables;
 mod page;
 mod reported;
 mod tables;
@@ -25,7 +27,7 @@ use serde::Serialize;
 use crate::files;
 
 use super::LabError;
-use super::axis::{share, thousands};
+use super::axis::{in_255ths, share, thousands};
 use super::map::Merged;
 use super::results::LabResult;
 
@@ -109,8 +111,8 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_filter("percent", |value: f64| findings::percent(value));
     environment.add_filter("mse", |value: f64| findings::mse(value));
     environment.add_filter("fixed", |value: f64| finite(value, || format!("{value:.4}")));
-    environment.add_filter("k255", |eps: f64| finite(eps, || format!("{}/255", groups::in_255ths(eps / 255.0))));
-    environment.add_filter("eps", |eps: f64| finite(eps, || format!("{}/255", groups::in_255ths(eps))));
+    environment.add_filter("k255", |eps: f64| finite(eps, || format!("{}/255", in_255ths(eps / 255.0))));
+    environment.add_filter("eps", |eps: f64| finite(eps, || format!("{}/255", in_255ths(eps))));
     environment.add_filter("plain", |value: f64| finite(value, || format!("{}", (value * 100.0).round() / 100.0)));
     environment.add_filter("whole", |value: f64| finite(value, || thousands(&format!("{value:.0}"))));
     environment.add_filter("thousands", |count: u64| thousands(&count.to_string()));

@@ -56,8 +56,12 @@ impl Picture {
 
     /// Reads what [`Picture::to_png`] wrote.
     pub fn from_png(png: &[u8]) -> Result<Self, String> {
-        let decoded = image::load_from_memory_with_format(png, image::ImageFormat::Png).map_err(|e| e.to_string())?;
-        let rgb = decoded.into_rgb8();
+        let mut reader = image::ImageReader::with_format(Cursor::new(png), image::ImageFormat::Png);
+        // A damaged result may claim a picture of any size; none is unpacked but one of ours.
+        let mut limits = image::Limits::default();
+        (limits.max_image_width, limits.max_image_height) = (Some(DIMS[2] as u32), Some(DIMS[1] as u32));
+        reader.limits(limits);
+        let rgb = reader.decode().map_err(|error| error.to_string())?.into_rgb8();
         if rgb.as_raw().len() != SIZE {
             return Err(format!("a picture of {} x {} is not 32 x 32", rgb.width(), rgb.height()));
         }

@@ -90,6 +90,9 @@ pub fn train_kept(
     let started = Instant::now();
     let adversary = Adversary::of(gpu, settings, &architecture, data.train.count())?;
     let network = Network::new(gpu, architecture, settings.seed)?;
+    if care.from.is_none() {
+        network.whiten(gpu, &data.train.bytes)?;
+    }
     let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let per_epoch = train.count().div_ceil(settings.batch);

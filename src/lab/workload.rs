@@ -33,7 +33,7 @@ impl Kind {
 /// The batch at which a model is measured where none is named.
 pub fn default_batch(model: &str) -> usize {
     match model {
-        "lab" => 32,
+        "lab" | "fast" => 32,
         "lenet" => 256,
         _ => 128,
     }

@@ -1,5 +1,6 @@
 //! The layers that a network is made of.
 
+use crate::gpu::Shape;
 use crate::ops::activation::Activation;
 use crate::ops::conv2d::Window;
 
@@ -13,12 +14,20 @@ pub enum Layer {
         mean: [f32; 3],
         std: [f32; 3],
     },
-    /// Convolution with a square kernel and bias; ReLU may be fused.
+    /// After [`Layer::Normalize`], or first: a convolution without padding whose filters whiten the training pictures'
+    /// patches ([`super::whitening`]): 2 channels k^2 of them, which are not trained, with a bias that is.
+    Whiten {
+        name: String,
+        channels: usize,
+        kernel: usize,
+    },
+    /// Convolution with a square kernel, with or without bias; ReLU may be fused.
     Conv2d {
         name: String,
         channels: [usize; 2],
         kernel: usize,
         window: Window,
+        bias: bool,
         relu: bool,
     },
     /// Transposed convolution with a square kernel and bias; ReLU may be fused.
@@ -29,16 +38,18 @@ pub enum Layer {
         window: Window,
         relu: bool,
     },
-    /// Fully connected, with bias; ReLU may be fused.
+    /// Fully connected, with or without bias; ReLU may be fused.
     Linear {
         name: String,
         features: [usize; 2],
+        bias: bool,
         relu: bool,
     },
-    /// Batch normalisation with PyTorch's defaults.
+    /// Batch normalisation with PyTorch's defaults. Without `scale` its weight is not trained and stays 1.
     BatchNorm {
         name: String,
         channels: usize,
+        scale: bool,
     },
     /// ReLU may be fused: after the maximum it is the same and has less to do.
     MaxPool {
@@ -52,6 +63,10 @@ pub enum Layer {
     },
     GlobalAvgPool,
     Activation(Activation),
+    /// Times a number.
+    Scale {
+        factor: f32,
+    },
     /// Active in training only.
     Dropout {
         rate: f32,
@@ -71,33 +86,57 @@ pub enum Mode {
 impl Layer {
     /// The layer's parameters, weight before bias.
     pub(super) fn specs(&self) -> Vec<Spec> {
-        let pair = |name: &str, weight: Vec<usize>, outputs: usize, fan_in: usize| {
+        let with_bias = |name: &str, weight: Vec<usize>, outputs: Option<usize>, fan_in: usize| {
             let initial = Initial::torch_default(fan_in);
             // Four dimensions at most: every weight here has two or four.
             let shape = match weight[..] {
                 [a, b, c, d] => [a, b, c, d].into(),
                 _ => [weight[0], weight[1]].into(),
             };
-            vec![
-                Spec { name: format!("{name}.weight"), shape, initial },
-                Spec { name: format!("{name}.bias"), shape: [outputs].into(), initial },
-            ]
+            let bias = outputs.map(|outputs| Spec { name: format!("{name}.bias"), shape: [outputs].into(), initial });
+            [Spec { name: format!("{name}.weight"), shape, initial }].into_iter().chain(bias).collect()
+        };
+        let constant = |name: String, count: usize, value: f32| Spec {
+            name,
+            shape: [count].into(),
+            initial: Initial::Constant(value),
         };
         match self {
-            Self::Conv2d { name, channels: [inputs, outputs], kernel, .. } => {
-                pair(name, vec![*outputs, *inputs, *kernel, *kernel], *outputs, inputs * kernel * kernel)
+            Self::Whiten { name, channels, kernel } => {
+                vec![constant(format!("{name}.bias"), 2 * channels * kernel * kernel, 0.0)]
+            }
+            Self::Conv2d { name, channels: [inputs, outputs], kernel, bias, .. } => {
+                let (weight, fan_in) = (vec![*outputs, *inputs, *kernel, *kernel], inputs * kernel * kernel);
+                with_bias(name, weight, bias.then_some(*outputs), fan_in)
             }
             // PyTorch counts the fan-in of a transposed convolution by its second dimension.
             Self::ConvTranspose2d { name, channels: [inputs, outputs], kernel, .. } => {
-                pair(name, vec![*inputs, *outputs, *kernel, *kernel], *outputs, outputs * kernel * kernel)
+                let (weight, fan_in) = (vec![*inputs, *outputs, *kernel, *kernel], outputs * kernel * kernel);
+                with_bias(name, weight, Some(*outputs), fan_in)
             }
-            Self::Linear { name, features: [inputs, outputs], .. } => {
-                pair(name, vec![*outputs, *inputs], *outputs, *inputs)
+            Self::Linear { name, features: [inputs, outputs], bias, .. } => {
+                with_bias(name, vec![*outputs, *inputs], bias.then_some(*outputs), *inputs)
             }
-            Self::BatchNorm { name, channels } => vec![
-                Spec { name: format!("{name}.weight"), shape: [*channels].into(), initial: Initial::Constant(1.0) },
-                Spec { name: format!("{name}.bias"), shape: [*channels].into(), initial: Initial::Constant(0.0) },
-            ],
+            Self::BatchNorm { name, channels, scale } => {
+                let weight = scale.then(|| constant(format!("{name}.weight"), *channels, 1.0));
+                weight.into_iter().chain([constant(format!("{name}.bias"), *channels, 0.0)]).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the layer keeps in the state_dict that is not trained: names and shapes.
+    pub(super) fn kept(&self) -> Vec<(String, Shape)> {
+        match self {
+            Self::Whiten { name, channels, kernel } => {
+                let shape = [2 * channels * kernel * kernel, *channels, *kernel, *kernel];
+                vec![(format!("{name}.weight"), shape.into())]
+            }
+            Self::BatchNorm { name, channels, scale } => {
+                let own = |part: &str| (format!("{name}.{part}"), [*channels].into());
+                let weight = (!scale).then(|| own("weight"));
+                weight.into_iter().chain([own("running_mean"), own("running_var")]).collect()
+            }
             _ => Vec::new(),
         }
     }

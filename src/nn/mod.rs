@@ -6,6 +6,7 @@ mod network;
 mod optimizer;
 mod parameters;
 mod schedule;
+pub mod whitening;
 
 pub(crate) use checkpoint::with_sorted_header;
 pub use checkpoint::{CheckpointError, NamedArray, StateDict};

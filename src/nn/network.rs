@@ -1,12 +1,14 @@
 //! A network: an architecture with its parameters and buffers on a device.
 
 use crate::autograd::{BatchNorm, Tape, Var};
-use crate::gpu::{Gpu, Result, Tensor};
+use crate::gpu::{Gpu, GpuError, Result, Shape, Tensor};
 use crate::ops::batch_norm::{Running, Settings};
+use crate::ops::conv2d::Window;
 use crate::ops::dropout::Mask;
 
 use super::layer::{Layer, Mode};
 use super::parameters::{Parameters, Spec};
+use super::whitening;
 
 /// What a network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +35,27 @@ impl Architecture {
     pub fn specs(&self) -> Vec<Spec> {
         self.layers.iter().flat_map(Layer::specs).collect()
     }
+
+    /// Names and shapes of everything in the state_dict: the parameters, and what is kept beside them.
+    pub fn tensors(&self) -> Vec<(String, Shape)> {
+        let trained = self.specs().into_iter().map(|spec| (spec.name, spec.shape));
+        trained.chain(self.layers.iter().flat_map(Layer::kept)).collect()
+    }
 }
 
 /// What a layer keeps that is not trained.
 #[derive(Debug)]
 enum Buffer {
     None,
-    Normalize { factor: Tensor, offset: Tensor, zeros: Tensor },
-    BatchNorm(Running),
+    Normalize {
+        factor: Tensor,
+        offset: Tensor,
+        zeros: Tensor,
+    },
+    /// The filters.
+    Whiten(Tensor),
+    /// With the weight where it is not trained.
+    BatchNorm(Running, Option<Tensor>),
 }
 
 /// A network on a device.
@@ -80,18 +95,47 @@ impl Network {
         &self.parameters
     }
 
-    /// Tensors of the state_dict that are not trained: batch-norm's running statistics.
+    /// Tensors of the state_dict that are not trained: batch-norm's running statistics, and frozen weights.
     pub fn buffers(&self) -> Vec<(String, Tensor)> {
         let pairs = self.architecture.layers.iter().zip(&self.buffers);
         pairs
-            .flat_map(|(layer, buffer)| match (layer, buffer) {
-                (Layer::BatchNorm { name, .. }, Buffer::BatchNorm(running)) => vec![
-                    (format!("{name}.running_mean"), running.mean.clone()),
-                    (format!("{name}.running_var"), running.variance.clone()),
-                ],
-                _ => Vec::new(),
+            .flat_map(|(layer, buffer)| {
+                let tensors = match buffer {
+                    Buffer::Whiten(filters) => vec![filters],
+                    Buffer::BatchNorm(running, weight) => {
+                        weight.iter().chain([&running.mean, &running.variance]).collect()
+                    }
+                    Buffer::None | Buffer::Normalize { .. } => Vec::new(),
+                };
+                layer.kept().into_iter().map(|(name, _)| name).zip(tensors.into_iter().cloned())
             })
             .collect()
+    }
+
+    /// Where the plan has a whitening layer: makes it that of the first [`whitening::PICTURES`] of these training
+    /// pictures, bytes [N, C, H, W]. Other networks stay as they are.
+    pub fn whiten(&self, gpu: &Gpu, pictures: &[u8]) -> Result<()> {
+        let layers = &self.architecture.layers;
+        let (at, normalized) = match layers.first() {
+            Some(Layer::Normalize { mean, std }) => (1, (*mean, *std)),
+            _ => (0, ([0.0; 3], [1.0; 3])),
+        };
+        let (Some(Layer::Whiten { kernel, .. }), Some(Buffer::Whiten(filters))) =
+            (layers.get(at), self.buffers.get(at))
+        else {
+            return Ok(());
+        };
+        let dims = self.architecture.input;
+        let size: usize = dims.iter().product();
+        if pictures.len() < size || !pictures.len().is_multiple_of(size) {
+            let problem = format!("{} bytes are not pictures of {size} bytes each", pictures.len());
+            return Err(GpuError::operand("whitening", problem));
+        }
+        let first = &pictures[..pictures.len().min(whitening::PICTURES * size)];
+        let found = whitening::whitening(first, dims, *kernel, normalized, whitening::EPSILON);
+        gpu.write(filters, &found.weights)?;
+        // No layer before this one has parameters.
+        gpu.write(&self.parameters.value(0)?, &found.bias)
     }
 
     /// Puts the parameters on a tape.
@@ -109,11 +153,6 @@ impl Network {
         }
     }
 
-    /// Whether the last layer is linear and takes what comes before as it is: then that is the picture's features.
-    pub fn has_linear_head(&self) -> bool {
-        matches!(self.architecture.layers.last(), Some(Layer::Linear { relu: false, .. }))
-    }
-
     /// Runs the network on `x` [N, C, H, W].
     pub fn forward(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<Var> {
         Ok(self.forward_with_features(tape, bound, x, mode)?.1)
@@ -123,27 +162,31 @@ impl Network {
     pub fn forward_with_features(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<(Var, Var)> {
         let (mut before, mut value) = (x, x);
         let mut leaves = bound.0.iter().copied();
-        let mut pair = || {
-            let missing = || crate::gpu::GpuError::operand("network", "the bound parameters are another network's");
-            Ok((leaves.next().ok_or_else(missing)?, leaves.next().ok_or_else(missing)?))
-        };
+        let mut next =
+            || leaves.next().ok_or_else(|| GpuError::operand("network", "the bound parameters are another network's"));
         for (number, (layer, buffer)) in self.architecture.layers.iter().zip(&self.buffers).enumerate() {
             before = value;
             value = match (layer, buffer) {
-                (Layer::Conv2d { window, relu, .. }, _) => {
-                    let (weight, bias) = pair()?;
+                // What is frozen is a leaf that nobody wants a gradient of, so none is computed.
+                (Layer::Whiten { .. }, Buffer::Whiten(filters)) => {
+                    tape.conv2d(value, tape.leaf(filters), next()?, Window::new(1, 0), false)?
+                }
+                (Layer::Conv2d { window, bias, relu, .. }, _) => {
+                    let weight = next()?;
+                    let bias = if *bias { Some(next()?) } else { None };
                     tape.conv2d(value, weight, bias, *window, *relu)?
                 }
                 (Layer::ConvTranspose2d { window, relu, .. }, _) => {
-                    let (weight, bias) = pair()?;
-                    tape.conv_transpose2d(value, weight, bias, *window, *relu)?
+                    tape.conv_transpose2d(value, next()?, next()?, *window, *relu)?
                 }
-                (Layer::Linear { relu, .. }, _) => {
-                    let (weight, bias) = pair()?;
+                (Layer::Linear { bias, relu, .. }, _) => {
+                    let weight = next()?;
+                    let bias = if *bias { Some(next()?) } else { None };
                     tape.linear(value, weight, bias, *relu)?
                 }
-                (Layer::BatchNorm { .. }, Buffer::BatchNorm(running)) => {
-                    let (gamma, beta) = pair()?;
+                (Layer::BatchNorm { .. }, Buffer::BatchNorm(running, weight)) => {
+                    let gamma = weight.as_ref().map_or_else(&mut next, |weight| Ok(tape.leaf(weight)))?;
+                    let beta = next()?;
                     let training = mode != Mode::Evaluation;
                     let state = BatchNorm { running: running.clone(), settings: Settings::default(), training };
                     tape.batch_norm(value, gamma, beta, &state)?
@@ -155,6 +198,7 @@ impl Network {
                 (Layer::AvgPool { kernel, window }, _) => tape.avg_pool(value, [*kernel; 2], *window)?,
                 (Layer::GlobalAvgPool, _) => tape.global_avg_pool(value)?,
                 (Layer::Activation(activation), _) => tape.activation(value, *activation)?,
+                (Layer::Scale { factor }, _) => tape.scale(value, *factor, 0.0)?,
                 (Layer::Dropout { rate }, _) => match mode {
                     // Every layer of every step has a number of its own.
                     Mode::Training { seed, step } => {
@@ -165,7 +209,7 @@ impl Network {
                 },
                 (Layer::Flatten, _) => tape.flatten(value)?,
                 // Buffers are made from the layers, so these pairs cannot meet.
-                (Layer::BatchNorm { .. } | Layer::Normalize { .. }, _) => value,
+                (Layer::Whiten { .. } | Layer::BatchNorm { .. } | Layer::Normalize { .. }, _) => value,
             };
         }
         Ok((before, value))
@@ -184,8 +228,15 @@ impl Buffer {
                     zeros: gpu.zeros([3])?,
                 }
             }
-            Layer::BatchNorm { channels, .. } => {
-                Self::BatchNorm(Running { mean: gpu.zeros([*channels])?, variance: gpu.filled([*channels], 1.0)? })
+            Layer::Whiten { channels, kernel, .. } => {
+                let size = channels * kernel * kernel;
+                let shape = [2 * size, *channels, *kernel, *kernel];
+                Self::Whiten(gpu.tensor(shape, &whitening::unknown(size))?)
+            }
+            Layer::BatchNorm { channels, scale, .. } => {
+                let ones = || gpu.filled([*channels], 1.0);
+                let running = Running { mean: gpu.zeros([*channels])?, variance: ones()? };
+                Self::BatchNorm(running, (!scale).then(ones).transpose()?)
             }
             _ => Self::None,
         })

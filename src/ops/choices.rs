@@ -1,8 +1,8 @@
 //! Choices of kernels as results write them down and `--kernels` takes them again: a table of names.
 //!
 //! `conv2d` and `matmul` name the variant that everything is computed by, `matmul nt` the one for products whose second
-//! operand lies transposed; an entry with a problem behind the operation names
-//! the one for that problem, and its tile (channels x positions of one invocation) where that was tuned:
+//! operand lies transposed; an entry with a problem behind the operation names the one for that problem, and its tile
+//! (channels x positions of one invocation) where that was tuned:
 //!
 //! ```json
 //! { "conv2d": "subgroup", "matmul": "vec4", "matmul nt": "subgroup", "conv2d forward 3>6 k5 s1 w28": "subgroup 6x4",
@@ -13,8 +13,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::matmul::Variant;
 use super::tiles::{self, CONV2D, ConvVariant, MATMUL};
+use crate::files;
 use crate::gpu::{Choice, Gpu, Place, Result};
 
 /// The table: operation or problem, and variant with tile.
@@ -105,7 +108,9 @@ fn place(entry: &str) -> Option<Place> {
             None if pass == TRANSPOSED.0 => TRANSPOSED,
             sizes => {
                 let (a, b) = sizes?.split_once('x')?;
-                (pass, [a.parse().ok()?, b.parse().ok()?, 0, 0, 0])
+                // Without extents it would be the entry for all of them.
+                let [a, b] = [a, b].map(|extent| extent.parse().ok().filter(|&extent| extent > 0));
+                (pass, [a?, b?, 0, 0, 0])
             }
         }
     };
@@ -155,6 +160,19 @@ fn choice(gpu: &Gpu, entry: &str, value: &str) -> std::result::Result<(Place, Ch
         }
     };
     Ok((place, Choice { variant, tile }))
+}
+
+/// The table of a file's contents: an earlier run's `result.json`, or the table alone. An error goes on after the file's
+/// name.
+pub fn from_bytes(bytes: &[u8]) -> std::result::Result<Table, String> {
+    let mut value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| format!("is not JSON: {}", files::one_line(&error.to_string())))?;
+    let table = value.get_mut("kernel_choices").map(Value::take).unwrap_or(value);
+    serde_json::from_value(table).map_err(|_| {
+        "holds no choice of kernels: the result.json of an earlier run is needed, or an object such as {\"conv2d\": \
+         \"direct\", \"matmul\": \"vec4\"}"
+            .to_owned()
+    })
 }
 
 /// Makes a device follow a table, all of it or, where an entry cannot be followed, nothing.

@@ -19,7 +19,6 @@ static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw")
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
 static WEIGHTS_SUBGROUP: Kernel =
     kernel!("conv2d_backward_weights", "conv2d_weights_subgroup", "conv2d_weights", "rrw");
-
 static WEIGHTS_LINES: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights_lines", "conv2d_weights", "rrw");
 
 /// Stride and padding of a convolution, the same in both directions.
@@ -344,7 +343,7 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     }
     let lanes = tiles::lanes(gpu, variant);
     let WeightTile { lines, channels: channel_block, rows, positions: row_block } =
-        tiles::weight_tile(gpu, variant, [in_c, out_c], kernel, out_w, tile);
+        tiles::weight_tile(gpu, variant, [in_c, out_c], [kernel, window.stride, out_w], tile);
     // What the lanes run over: input channels, or rows of taps.
     let row_groups =
         if lines { in_c.div_ceil(lanes as usize) } else { (in_c * kernel).div_ceil(lanes as usize * rows) };

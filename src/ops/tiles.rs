@@ -183,7 +183,7 @@ pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, s
         return [4, 4];
     }
     if pass == "backward-weights" {
-        let tile = weight_tile(gpu, variant, [from, to], kernel, width, None);
+        let tile = weight_tile(gpu, variant, [from, to], [kernel, stride, width], None);
         return [tile.channels, tile.positions];
     }
     // Backward-data goes phase by phase, each with stride 1.
@@ -240,6 +240,8 @@ fn bounds(gpu: &Gpu) -> Bounds {
 const MOST_CHOSEN_SUMS: usize = 512;
 /// Sums of the weight gradient's tile where it has all taps of an input channel; Mesa 25 is half as fast with 224.
 const MOST_LINE_SUMS: usize = 160;
+/// Output channels of that tile.
+const MOST_LINE_CHANNELS: usize = 32;
 /// Products of its tile elsewhere.
 const MOST_WEIGHT_PRODUCTS: usize = 400;
 
@@ -316,24 +318,26 @@ pub struct WeightTile {
     pub positions: usize,
 }
 
-/// The weight gradient's tile for input and output channels, the kernel's extent and the output's width; `chosen` channels
-/// and positions chosen beforehand.
+/// The weight gradient's tile for input and output channels, the kernel's extent and stride and the output's width;
+/// `chosen` channels and positions chosen beforehand.
 pub fn weight_tile(
     gpu: &Gpu,
     variant: ConvVariant,
     [in_channels, out_channels]: [usize; 2],
-    kernel: usize,
-    width: usize,
+    [kernel, stride, width]: [usize; 3],
     chosen: Option<[usize; 2]>,
 ) -> WeightTile {
     let lanes = lanes(gpu, variant) as usize;
     let taps = kernel * kernel;
-    // Lanes run over input channels there: with fewer than lanes, some would have nothing to do.
-    if variant == ConvVariant::Subgroup && in_channels >= lanes && taps <= MOST_LINE_SUMS {
-        let [channels, positions] = chosen
-            .unwrap_or_else(|| [shared(out_channels, MOST_LINE_SUMS / taps), positions(gpu, variant, width, false)]);
-        let channels = channels.min(MOST_CHOSEN_SUMS / taps);
-        return WeightTile { lines: true, channels, rows: kernel, positions };
+    let [line_channels, line_positions] = chosen.unwrap_or_else(|| {
+        let channels = shared(out_channels, (MOST_LINE_SUMS / taps).min(MOST_LINE_CHANNELS));
+        [channels, positions(gpu, variant, width, false)]
+    });
+    // Lanes run over input channels there: with fewer than lanes, some would have nothing to do. Without taps that rows
+    // have in common there is no line to keep; and a chosen tile may be too large for it.
+    let serves = in_channels >= lanes && kernel > stride && taps <= MOST_LINE_SUMS;
+    if variant == ConvVariant::Subgroup && serves && line_channels * taps <= MOST_CHOSEN_SUMS {
+        return WeightTile { lines: true, channels: line_channels, rows: kernel, positions: line_positions };
     }
     let positions =
         chosen.map_or_else(|| positions(gpu, variant, width, out_channels <= 4), |[_, positions]| positions);

@@ -80,7 +80,7 @@ pub(super) struct Trial<'a> {
 
 /// Whether the device is of no more use.
 pub(super) fn is_fatal(error: &GpuError) -> bool {
-    matches!(error, GpuError::DeviceLost { .. } | GpuError::Device { .. })
+    matches!(error, GpuError::DeviceLost { .. } | GpuError::Device { .. } | GpuError::OutOfDriverMemory)
 }
 
 impl Trial<'_> {

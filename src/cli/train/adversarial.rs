@@ -11,7 +11,7 @@ use super::{number, positive};
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
 pub struct Options {
     /// Adversarial training: each step attacks its own pictures with the weights as they are. Nothing else changes with
-    /// it ('fast' is meant for '--schedule triangular', as in its paper)
+    /// it ('fast' is meant for '--schedule triangular --peak 0.4', as in its paper)
     #[arg(long, value_name = "DEFENCE", requires = "adv_eps", value_parser = PossibleValuesParser::new(Defence::NAMES))]
     adv: Option<String>,
     /// How far the attack may move each pixel, in pixel units on [0, 1]: k/255 or a decimal

@@ -33,6 +33,11 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
                 let [h, w] = [height, width].map(|extent| window.output("conv2d", extent, *kernel));
                 ([*out, h?, w?], Some((name, false, *kernel, *window)))
             }
+            Layer::Whiten { name, kernel, .. } => {
+                let (out, window) = (2 * channels * kernel * kernel, Window::new(1, 0));
+                let [h, w] = [height, width].map(|extent| window.output("conv2d", extent, *kernel));
+                ([out, h?, w?], Some((name, false, *kernel, window)))
+            }
             Layer::ConvTranspose2d { name, channels: [_, out], kernel, window, .. } => {
                 let extent = |extent: usize| (extent - 1) * window.stride + kernel - 2 * window.padding;
                 ([*out, extent(height), extent(width)], Some((name, true, *kernel, *window)))
@@ -165,6 +170,8 @@ mod tests {
         assert_eq!(lab[2].work().flops, 2 * 2 * 1024 * 64 * 128 * 9);
         let lenet = places("lenet", 1).unwrap();
         assert_eq!(lenet.iter().map(|place| place.y).collect::<Vec<_>>(), [[1, 6, 28, 28], [1, 16, 10, 10]]);
+        let fast: Vec<String> = places("fast", 1).unwrap().iter().map(super::Place::shape).collect();
+        assert_eq!((&*fast[0], &*fast[4]), ("1x3x32x32 -> 24 k2 s1 p0", "1x256x7x7 -> 256 k3 s1 p1"));
         let ae3 = places("ae3", 1).unwrap();
         assert_eq!(ae3.last().unwrap().y, [1, 3, 32, 32]);
         assert!(ae3.iter().filter(|place| place.transposed).count() == 3 && ae3.len() == 6);

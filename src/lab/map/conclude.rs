@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::data::shown_name;
+use crate::lab::axis::{in_255ths, signed};
 
 use super::merge::Merged;
-use super::plan::{NONE, in_255ths};
+use super::plan::NONE;
+use super::record::CellResult;
 use super::summary::Line;
+
+/// Runs that are written out in a sentence.
+pub(in crate::lab) const NAMED: usize = 12;
 
 /// `A`, `A and B`, `A, B and C`.
 fn joined(parts: &[String]) -> String {
@@ -15,10 +20,6 @@ fn joined(parts: &[String]) -> String {
         [only] => only.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
-}
-
-fn signed(value: f64) -> String {
-    format!("{value:+.3}").replace('-', "\u{2212}")
 }
 
 /// The sentences, the answer to the lab's question first: set by set, by the map's first score.
@@ -31,7 +32,21 @@ pub fn conclusions(merged: &Merged) -> Vec<String> {
         said.extend(tally(merged, model, last));
     }
     said.extend(alarms(merged));
+    said.extend(diverged(merged));
     said
+}
+
+/// Runs that all of this is without, from some step on.
+fn diverged(merged: &Merged) -> Option<String> {
+    let at = |result: &CellResult| Some(format!("{} (after step {})", result.cell.name, result.diverged?));
+    let mut runs: Vec<String> = merged.cells.iter().filter_map(at).collect();
+    let (count, all) = (runs.len(), merged.cells.len());
+    if count > NAMED {
+        runs.truncate(NAMED);
+        runs.push(format!("{} more", count - NAMED));
+    }
+    let which = joined(&runs);
+    (count > 0).then(|| format!("{count} of {all} runs diverged, and only what was measured before counts: {which}."))
 }
 
 /// How one score tells one set without a defence, and how far each defence lies from that.
@@ -54,7 +69,7 @@ fn answer(merged: &Merged, model: &str, last: u32, (ood, score): (&str, &str)) -
         score.replace('_', " "),
         shown_name(ood),
         base.mean,
-        between(base, "95 % interval ", |value| format!("{value:.3}").replace('-', "\u{2212}"), ", "),
+        between(base, "95 % interval ", |value| signed(value, false), ", "),
         counted(base.seeds, "seed")
     ))
 }
@@ -73,13 +88,13 @@ fn between(line: &Line, before: &str, text: impl Fn(f64) -> String, after: &str)
 
 /// How a defence, over all its epsilons, stands to none.
 fn difference(line: &Line) -> String {
-    let interval = between(line, " (", signed, ")");
+    let interval = between(line, " (", |value| signed(value, true), ")");
     let verdict = match line.verdict.as_deref() {
         Some(way @ ("higher" | "lower")) => way,
         _ if interval.is_empty() => "one seed only, no spread to judge by",
         _ => "not to be told from none with these seeds",
     };
-    format!("{} {}{interval}, {verdict}", line.defence, signed(line.mean))
+    format!("{} {}{interval}, {verdict}", line.defence, signed(line.mean, true))
 }
 
 /// How many of all comparisons come out which way, and how many would by chance.

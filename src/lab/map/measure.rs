@@ -45,6 +45,11 @@ impl Follower<'_> {
         self.map.plan.epochs.last().copied().unwrap_or(1)
     }
 
+    /// The steps that are done when the epoch under way is measured.
+    pub(super) fn reached(&self) -> u64 {
+        self.epochs.last().map_or(0, |epoch| epoch.steps) + self.now.1 as u64
+    }
+
     /// Says what goes on, and leaves if that is wanted.
     fn pass(&mut self, epoch: u32, what: &str) -> Result<(), LabError> {
         self.progress.at(f64::from(epoch) / f64::from(self.last()), &format!("epoch {epoch}/{}, {what}", self.last()));

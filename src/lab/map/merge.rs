@@ -11,7 +11,7 @@ use crate::lab::train::write_json;
 use crate::lock::FolderLock;
 
 use super::plan::Map;
-use super::record::CellResult;
+use super::record::{CellResult, refuse_others};
 use super::run::{MAP, begin, read_finished, read_map};
 use super::summary::{self, Line};
 
@@ -55,11 +55,12 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, LabError> {
         })?;
         match &map {
             None => map = Some(there),
-            Some(map) => begin(folder, map)?,
+            Some(map) => refuse_others(&folder.join(MAP), &there, map, "")?,
         }
     }
     let map = map.ok_or_else(|| LabError::Usage("there is no folder to merge".to_owned()))?;
-    map.plan.check()?;
+    let place = folders.first().map(|folder| folder.join(MAP)).unwrap_or_default();
+    map.plan.check().map_err(|error| LabError::Usage(format!("{} is no map: {error}", place.display())))?;
     let mut cells = Vec::new();
     for cell in map.plan.cells() {
         let mut found: Option<(CellResult, &Path)> = None;

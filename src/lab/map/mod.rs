@@ -13,9 +13,10 @@ mod record;
 mod run;
 mod summary;
 
+pub(in crate::lab) use conclude::NAMED;
 pub use conclude::conclusions;
 pub use merge::{Merged, REPORT, merge, write};
-pub use plan::{Cell, Map, Material, NONE, Outside, Pictures, Plan, Share, Sources};
+pub use plan::{Cell, MAX_SEEDS, Map, Material, NONE, Outside, Pictures, Plan, Share, Sources};
 pub use record::{Attacked, CellResult, Detected, Measured, Trained};
-pub use run::{CARE, Care, Outcome, Progress, begin, cell, is_begun, read_finished};
+pub use run::{CARE, Care, Outcome, Progress, begin, cell, check_plan, is_begun, read_finished};
 pub use summary::Line;

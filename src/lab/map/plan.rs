@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{self, DataSet, Images};
 use crate::files::fingerprint;
 use crate::lab::LabError;
+use crate::lab::axis::in_255ths;
 use crate::lab::score::Wanted;
 use crate::lab::train::{Adversarial, Settings};
 use crate::models;
@@ -18,6 +19,10 @@ use crate::ood::scores::Score;
 
 /// The defence that is none: training on clean pictures.
 pub const NONE: &str = "none";
+
+/// More than anybody trains.
+pub const MAX_SEEDS: u64 = 10_000;
+const MAX_CELLS: u64 = 100_000;
 
 /// The seed of noise: one set of it for all cells.
 const NOISE: u64 = 0;
@@ -53,12 +58,6 @@ pub struct Cell {
     /// In pixel units; none for the defence `none`.
     pub eps: Option<f64>,
     pub seed: u64,
-}
-
-/// A length in pixel units as a multiple of 1/255, as names have it.
-pub(in crate::lab) fn in_255ths(eps: f64) -> f64 {
-    // What was a whole number is one again, whatever rounding the division left.
-    (eps * 255.0 * 1e4).round() / 1e4
 }
 
 /// Refuses a list that is empty or names something twice.
@@ -104,6 +103,13 @@ impl Plan {
         cells
     }
 
+    /// How many cells there are, without making them, where nothing is named twice.
+    fn size(&self) -> u64 {
+        let none = u64::from(self.defences.iter().any(|defence| defence == NONE));
+        let kinds = none + (self.defences.len() as u64 - none).saturating_mul(self.eps.len() as u64);
+        kinds.saturating_mul(self.models.len() as u64).saturating_mul(self.seeds)
+    }
+
     /// How a cell is trained.
     pub fn settings(&self, cell: &Cell) -> Result<Settings, LabError> {
         let epochs = self.epochs.last().copied().unwrap_or(0);
@@ -126,6 +132,13 @@ impl Plan {
         each_once("--attack-eps", numbers(&self.attack_eps))?;
         each_once("--epochs", &self.epochs)?;
         each_once("--score", &self.scores)?;
+        if !(1..=MAX_SEEDS).contains(&self.seeds) {
+            return Err(LabError::Usage(format!("--seeds must be 1 to {MAX_SEEDS}, not {}", self.seeds)));
+        }
+        if self.size() > MAX_CELLS {
+            let problem = format!("a map of {} cells is too large: it may have {MAX_CELLS}", self.size());
+            return Err(LabError::Usage(problem));
+        }
         for model in &self.models {
             if models::architecture(model)?.task != Task::Classify {
                 return Err(LabError::Usage(format!("a map is of classifiers (lenet, lab), not of '{model}'")));
@@ -189,8 +202,6 @@ impl Sources {
         let count = self.ood_images.unwrap_or(data.test.count());
         let open = |name: &String| data::outside(name, &self.data, (NOISE, count));
         let ood = self.ood.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let names = data.classes.join("\n");
-        let sets = [&data.train, &data.test].map(|images| [&images.bytes[..], &images.labels[..]]);
         let outside = self.ood.iter().zip(&ood).map(|(name, images)| Outside {
             name: Self::label(name).to_owned(),
             images: images.count(),
@@ -200,7 +211,7 @@ impl Sources {
             data: data.name.clone(),
             train_images: data.train.count(),
             test_images: data.test.count(),
-            fingerprint: fingerprint(sets.into_iter().flatten().chain([names.as_bytes()])),
+            fingerprint: data.fingerprint(),
             ood: outside.collect(),
         };
         Ok(Material { data, ood, pictures })
@@ -288,7 +299,7 @@ mod tests {
         let names: Vec<String> = plan().cells().into_iter().map(|cell| cell.name).collect();
         let wanted = ["lenet-none-seed0", "lenet-fgsm-2-seed0", "lenet-fgsm-2.55-seed0", "lenet-none-seed1"];
         assert_eq!(names[..4], wanted);
-        assert_eq!(names.len(), 6);
+        assert_eq!((names.len(), plan().size()), (6, 6));
         plan().check().unwrap();
     }
 
@@ -322,5 +333,12 @@ mod tests {
         refused(&|plan| plan.models = vec!["vgg".to_owned()], "'vgg'");
         refused(&|plan| plan.defences.push("prayer".to_owned()), "'prayer'");
         refused(&|plan| plan.epochs.clear(), "--epochs");
+        refused(&|plan| plan.seeds = 0, "--seeds must be 1 to 10000, not 0");
+        refused(&|plan| plan.seeds = u64::MAX, "not 18446744073709551615");
+        let many = |plan: &mut Plan| {
+            plan.eps = (1..100).map(|eps| f64::from(eps) / 255.0).collect();
+            plan.seeds = MAX_SEEDS;
+        };
+        refused(&many, "a map of 1000000 cells");
     }
 }

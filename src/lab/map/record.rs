@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::gpu::AdapterSummary;
 use crate::lab::LabError;
+use crate::lab::axis::in_255ths;
 use crate::lab::train::{Epoch, differences, write_json};
 use crate::ood::metrics::Metrics;
 use crate::ops::choices;
 
-use super::plan::{Cell, Flat, Map, in_255ths};
+use super::plan::{Cell, Flat, Map};
 
 /// The file's name.
 pub(super) const CELL: &str = "cell.json";
@@ -27,7 +28,7 @@ pub struct CellResult {
     pub adapter: AdapterSummary,
     /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
     pub kernel_choices: choices::Table,
-    /// The step after which the loss was not finite, and training ended.
+    /// The step after which the loss, or what an attack, a fit or a score is made of, was not finite, and the cell ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diverged: Option<u64>,
     /// Every epoch.
@@ -209,7 +210,7 @@ pub(super) fn read(folder: &Path, map: &Map, cell: &Cell) -> Result<Option<CellR
     };
     let text = files::read(&path, MAX_BYTES)?;
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
-    refuse_others(&path, &value["map"], map)?;
+    refuse_others(&path, &value["map"], map, "")?;
     let record: Record = serde_json::from_value(value).map_err(|error| damaged(&error.to_string()))?;
     if record.result.cell != *cell {
         return Err(damaged(&format!("it is of the cell {}", record.result.cell.name)));
@@ -217,15 +218,16 @@ pub(super) fn read(folder: &Path, map: &Map, cell: &Cell) -> Result<Option<CellR
     Ok(Some(record.result))
 }
 
-/// Refuses a file of another map, saying what differs.
-pub(super) fn refuse_others(path: &Path, there: &serde_json::Value, map: &Map) -> Result<(), LabError> {
-    let here = serde_json::to_value(map).map_err(|error| LabError::Usage(error.to_string()))?;
-    let mut found = differences(there, &here);
+/// Refuses a file of another map, saying what differs, and what to do where the caller knows.
+pub(super) fn refuse_others(path: &Path, there: &impl Serialize, map: &Map, advice: &str) -> Result<(), LabError> {
+    let failed = |error: serde_json::Error| LabError::Usage(error.to_string());
+    let (there, here) = (serde_json::to_value(there).map_err(failed)?, serde_json::to_value(map).map_err(failed)?);
+    let mut found = differences(&there, &here);
     if found.is_empty() {
         return Ok(());
     }
     // One line is not room for everything: plain values before whole lists.
     found.sort_by_key(String::len);
     let found = files::one_line(&found.join("; "));
-    Err(LabError::Usage(format!("{} is of another map: there {found} (choose another --out)", path.display())))
+    Err(LabError::Usage(format!("{} is of another map: there {found}{advice}", path.display())))
 }

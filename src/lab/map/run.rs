@@ -3,15 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::attack::AttackError;
 use crate::files::{self, FileError};
 use crate::gpu::Gpu;
 use crate::lab::LabError;
 use crate::lab::train::{self, Epoch, State};
 use crate::lock::FolderLock;
+use crate::ood::fit::FitError;
+use crate::ood::metrics::MetricsError;
 use crate::ops::choices;
 
 use super::measure::Follower;
-use super::plan::{Cell, Map, Material};
+use super::plan::{Cell, Map, Material, Plan};
 use super::record::{self, CellResult, Trained};
 
 /// The file that says what a folder's map is.
@@ -19,6 +22,9 @@ pub(super) const MAP: &str = "map.json";
 
 /// Far larger than any.
 const MAX_MAP: u64 = 1 << 24;
+
+/// Advice for whoever brings another map.
+const ANOTHER: &str = " (choose another --out)";
 
 /// Whoever watches a cell.
 pub trait Progress {
@@ -78,14 +84,20 @@ pub fn begin(out: &Path, map: &Map) -> Result<(), LabError> {
     let path = out.join(MAP);
     let failed = |error: serde_json::Error| LabError::Usage(error.to_string());
     let text = serde_json::to_string_pretty(map).map_err(failed)? + "\n";
-    if files::write_first(&path, text.as_bytes())? {
-        return Ok(());
-    }
-    let there = serde_json::from_slice(&files::read(&path, MAX_MAP)?);
-    let there = there.map_err(|error| {
+    files::write_first(&path, text.as_bytes())?;
+    // Whoever wrote it: another process may have been before this one, or after it.
+    let there = files::read(&path, MAX_MAP)?;
+    let there: serde_json::Value = serde_json::from_slice(&there).map_err(|error| {
         LabError::Usage(format!("{} is damaged: {}", path.display(), files::one_line(&error.to_string())))
     })?;
-    record::refuse_others(&path, &there, map)
+    record::refuse_others(&path, &there, map, ANOTHER)
+}
+
+/// Refuses the plan of another map than the folder's, if it has one. Pictures are not looked at.
+pub fn check_plan(out: &Path, plan: &Plan) -> Result<(), LabError> {
+    let Some(there) = read_map(out)? else { return Ok(()) };
+    let here = Map::new(plan.clone(), there.pictures.clone());
+    record::refuse_others(&out.join(MAP), &there, &here, ANOTHER)
 }
 
 /// A finished cell, if it is there.
@@ -93,7 +105,7 @@ pub fn read_finished(out: &Path, map: &Map, cell: &Cell) -> Result<Option<CellRe
     record::read(&folder(out, cell), map, cell)
 }
 
-/// Whether a cell is finished, and whether it was begun and left.
+/// Whether a cell is finished, and whether a state of it is kept.
 pub fn is_begun(out: &Path, cell: &Cell) -> (bool, bool) {
     let folder = folder(out, cell);
     (folder.join(record::CELL).exists(), State::is_in(&folder))
@@ -137,6 +149,11 @@ pub fn cell(
         Ok(_) => None,
         // A cell that diverges does so every time: this is what it has to say.
         Err(LabError::Diverged { step }) => Some(step),
+        Err(error) if is_not_finite(&error) => {
+            let step = follower.reached();
+            follower.progress.note(&format!("{error}: the cell has diverged by step {step}"));
+            Some(step)
+        }
         Err(error) => return Err(error),
     };
     let epochs = follower.epochs;
@@ -166,6 +183,16 @@ pub fn cell(
         State::forget_in(&folder)?;
     }
     Ok(Outcome::Done(result))
+}
+
+/// Whether a network whose loss is finite broke under its measuring. It does so every time, too.
+fn is_not_finite(error: &LabError) -> bool {
+    matches!(
+        error,
+        LabError::Attack(AttackError::NotFinite { .. })
+            | LabError::Fit(FitError::NotFinite { .. })
+            | LabError::Metrics(MetricsError::NotANumber { .. })
+    )
 }
 
 /// Training pictures a second over all epochs.
@@ -205,4 +232,22 @@ fn kept(
     let at = state.position();
     progress.note(&format!("going on after step {} ({} epochs are over)", at.step, at.epochs.len()));
     Ok(Some(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ood::metrics::ScoreSet;
+
+    /// A cell that breaks is done; one that a fault of the program or of the machine stops is not.
+    #[test]
+    fn only_numbers_that_are_not_finite_are_a_result() {
+        assert!(is_not_finite(&AttackError::NotFinite { image: 3 }.into()));
+        assert!(is_not_finite(&FitError::NotFinite { image: 3 }.into()));
+        assert!(is_not_finite(&MetricsError::NotANumber { set: ScoreSet::Ood, index: 3 }.into()));
+        assert!(!is_not_finite(&AttackError::Moved { image: 3 }.into()));
+        assert!(!is_not_finite(&FitError::Empty.into()));
+        assert!(!is_not_finite(&MetricsError::Empty { set: ScoreSet::Id }.into()));
+        assert!(!is_not_finite(&LabError::Usage("NaN".to_owned())));
+    }
 }

@@ -1,5 +1,6 @@
 //! A map's numbers as tables: every cell's, and their means over seeds with 95 % intervals.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -7,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::lab::LabError;
+use crate::lab::axis::in_255ths;
 use crate::lab::seeds::{Summary, Verdict, difference};
 
 use super::merge::Merged;
-use super::plan::{Map, NONE, in_255ths};
+use super::plan::{Map, NONE};
 use super::record::{CellResult, Detected, Measured};
 
 /// One number of a model, a defence, an epsilon and an epoch, over seeds.
@@ -30,6 +32,9 @@ pub struct Line {
     pub ood: Option<String>,
     pub score: Option<String>,
     pub seeds: usize,
+    /// Seeds that had diverged by then, and have no part in this.
+    #[serde(default)]
+    pub diverged: usize,
     pub mean: f64,
     /// The sample's; none for one seed, as are the ends of the interval.
     pub deviation: Option<f64>,
@@ -55,8 +60,15 @@ impl Group<'_> {
             eps: self.eps,
             epoch,
             quantity: quantity.to_owned(),
+            diverged: self.lost(epoch).count(),
             ..Line::default()
         }
+    }
+
+    /// Seeds that diverged before an epoch's measuring.
+    fn lost(&self, epoch: u32) -> impl Iterator<Item = u64> {
+        let is = move |result: &&&CellResult| result.diverged.is_some() && result.at(epoch).is_none();
+        self.cells.iter().filter(is).map(|result| result.cell.seed)
     }
 
     /// What `pick` finds after an epoch, seed by seed.
@@ -136,6 +148,7 @@ pub(super) fn lines(map: &Map, cells: &[CellResult]) -> Vec<Line> {
             {
                 let Some(base) = base else { continue };
                 let pick = |measured: &Measured| auroc(measured, ood, score);
+                let lost: BTreeSet<u64> = of.iter().flat_map(|group| group.lost(epoch)).collect();
                 let line = Line {
                     model: model.clone(),
                     defence: defence.clone(),
@@ -143,6 +156,7 @@ pub(super) fn lines(map: &Map, cells: &[CellResult]) -> Vec<Line> {
                     quantity: "auroc_minus_none_over_eps".to_owned(),
                     ood: Some(ood.to_owned()),
                     score: Some(score.to_owned()),
+                    diverged: lost.len(),
                     ..Line::default()
                 };
                 let means = over_eps(&of, map.plan.eps.len(), epoch, pick);
@@ -264,13 +278,13 @@ pub(super) fn write_cells(merged: &Merged, path: &Path) -> Result<(), LabError> 
 /// A row for every line of the summary.
 pub(super) fn write_summary(merged: &Merged, path: &Path) -> Result<(), LabError> {
     let mut text = "model,defence,eps_255,epoch,quantity,attack_eps_255,ood,score,seeds,mean,deviation,low95,high95,\
-                    verdict\n"
+                    verdict,diverged\n"
         .to_owned();
     for line in &merged.summary {
         let of = |text: &Option<String>| text.as_deref().map(field).unwrap_or_default();
         let _ = writeln!(
             text,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
             field(&line.model),
             field(&line.defence),
             k255(line.eps),
@@ -284,7 +298,8 @@ pub(super) fn write_summary(merged: &Merged, path: &Path) -> Result<(), LabError
             number(line.deviation),
             number(line.low95),
             number(line.high95),
-            of(&line.verdict)
+            of(&line.verdict),
+            line.diverged
         );
     }
     Ok(files::write(path, text.as_bytes())?)

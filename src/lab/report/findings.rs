@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::lab::axis::{share, thousands};
+use crate::lab::axis::{in_255ths, share, thousands};
 use crate::lab::results::{Attacks, LabResult};
 
-use super::groups::{Group, class_name, in_255ths, same_eps, score_label, shown};
+use super::groups::{Group, class_name, same_eps, score_label, shown};
 use crate::lab::seeds::{Summary, Verdict, compare, compare_to};
 
 /// Said wherever a number of one seed stands.

@@ -1,14 +1,16 @@
 //! The charts of the page, drawn from the result.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use crate::lab::axis::{Axis, Unit, share, thousands};
+use crate::lab::axis::{Axis, Unit, in_255ths, share, thousands};
 use crate::lab::results::{Attacks, ByEps, Detection, EpochFacts, LabResult};
 
 use super::charts::{self, Banded, Curve, Curves, Sets};
 use super::drawing::Drawing;
 use super::findings::{capital, counted};
-use super::groups::{Group, class, class_name, in_255ths, score_axis, score_label};
+use super::groups::{Group, class, class_name, score_axis, score_label};
 use super::tables::{self, Strip};
 use crate::lab::seeds::Summary;
 
@@ -177,7 +179,9 @@ fn attack_curves(attacks: &[Attacks], names: impl Iterator<Item = String> + Clon
 /// The mean over seeds of what `pick` finds after each epoch, with the range of the seeds.
 fn over_seeds(group: &Group<'_>, pick: impl Fn(&EpochFacts) -> Option<f64>) -> Banded {
     let mut banded = line(group.class.clone(), group.variant.name.clone(), Vec::new());
-    for epoch in 1..=group.epochs() {
+    // Those that there are: a damaged result may say that four thousand million were trained.
+    let epochs: BTreeSet<u32> = group.runs.iter().flat_map(|run| run.epochs.iter().map(|facts| facts.epoch)).collect();
+    for epoch in epochs {
         let at = group.runs.iter().flat_map(|run| run.epochs.iter().find(|facts| facts.epoch == epoch));
         let values: Vec<f64> = at.filter_map(&pick).filter(|value| value.is_finite()).collect();
         if let Some(summary) = Summary::of(values) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::lab::axis::in_255ths;
 use crate::lab::results::{Attacks, ByEps, Classifier, LabResult, Variant};
 use crate::ood::scores::Score;
 
@@ -82,12 +83,6 @@ pub(super) fn score_label(name: &str) -> String {
 /// What an axis says under the values of a score.
 pub(super) fn score_axis(name: &str) -> String {
     Score::ALL.into_iter().find(|score| score.name() == name).map_or_else(|| score_label(name), |s| s.axis().to_owned())
-}
-
-/// An epsilon on [0, 1] as a multiple of 1/255.
-pub(super) fn in_255ths(eps: f64) -> f64 {
-    // What was a whole number is one again, whatever rounding the division left.
-    (eps * 255.0 * 1e4).round() / 1e4
 }
 
 /// The attack at another attack's epsilon.

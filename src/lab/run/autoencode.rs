@@ -11,11 +11,11 @@ use crate::lab::LabError;
 use crate::lab::detect::{self, Scored};
 use crate::lab::evaluate::{self, Resident};
 use crate::lab::results::{Detection, Picture, Plan, Reconstruction};
-use crate::lab::train::{self, Settings};
+use crate::lab::train::Settings;
 use crate::models;
 use crate::nn::{Layer, Mode, Network};
 
-use super::classify::Follower;
+use super::classify;
 use super::detection;
 use super::picture;
 use super::stage::Desk;
@@ -52,8 +52,7 @@ pub fn train(
     let epochs = plan.autoencoder_epochs;
     let settings = Settings::plain(model, epochs, plan.batch, rate, plan.seeds[0]);
     let notes = serde_json::json!({ "lab": plan.preset, "model": model });
-    let mut follower = Follower::new(desk.progress, epochs, None);
-    let outcome = train::train(desk.gpu, &settings, data, desk.folder, (command, notes), &mut follower)?;
+    let (outcome, _) = classify::follow(desk, &settings, data, (command, notes), None)?;
     Ok(Trained { epochs: outcome.epochs, test_mse: outcome.quality.test_mse.unwrap_or(f64::NAN) })
 }
 

@@ -11,7 +11,7 @@ use crate::lab::LabError;
 use crate::lab::detect::{self, Scored};
 use crate::lab::evaluate::{self, Outputs, Resident};
 use crate::lab::results::{Detection, EpochFacts, LogitPair, Plan, Variant};
-use crate::lab::train::{self, Adversarial, Epoch, Settings, Watch};
+use crate::lab::train::{self, Adversarial, Care, Epoch, Outcome, Settings, Watch};
 use crate::models;
 use crate::nn::Network;
 use crate::ood::metrics;
@@ -37,21 +37,21 @@ pub struct Judged {
 }
 
 /// Follows a training run for the lab.
-pub struct Follower<'a> {
+struct Follower<'a> {
     progress: &'a mut dyn Progress,
     epochs: u32,
     /// The epoch that is under way and its steps.
     now: (u32, usize),
     /// A part of the test set and of FakeData, to be told apart after each epoch.
     sets: Option<[Resident; 2]>,
-    pub facts: Vec<EpochFacts>,
+    facts: Vec<EpochFacts>,
 }
 
 /// What the name of a score is given in `metrics.jsonl`.
 const AUROC: &str = "auroc_";
 
 impl<'a> Follower<'a> {
-    pub fn new(progress: &'a mut dyn Progress, epochs: u32, sets: Option<[Resident; 2]>) -> Self {
+    fn new(progress: &'a mut dyn Progress, epochs: u32, sets: Option<[Resident; 2]>) -> Self {
         Self { progress, epochs, now: (0, 1), sets, facts: Vec::new() }
     }
 }
@@ -78,6 +78,14 @@ impl Watch for Follower<'_> {
         pairs.map(|((score, id), (_, ood))| Ok((format!("{AUROC}{score}"), metrics::auroc(id, ood)?))).collect()
     }
 
+    fn resumed(&mut self, epochs: &[Epoch]) {
+        epochs.iter().for_each(|epoch| self.end(epoch));
+    }
+
+    fn interrupted(&mut self) -> bool {
+        self.progress.interrupted()
+    }
+
     fn end(&mut self, epoch: &Epoch) {
         let scores = epoch.measured.iter().filter_map(|(name, value)| Some((name.strip_prefix(AUROC)?, *value)));
         self.facts.push(EpochFacts {
@@ -90,6 +98,24 @@ impl Watch for Follower<'_> {
             alarm: epoch.robustness.alarm.unwrap_or(false),
         });
     }
+}
+
+/// Trains in a stage's folder, from where an earlier run of the same stage was left, if it was. On the way it can be told
+/// to stop, and keeps its state then.
+pub fn follow(
+    desk: &mut Desk<'_>,
+    settings: &Settings,
+    data: &DataSet,
+    notes: (&[String], serde_json::Value),
+    sets: Option<[Resident; 2]>,
+) -> Result<(Outcome, Vec<EpochFacts>), LabError> {
+    let care = Care { from: desk.state(settings, data)?, ..Care::default() };
+    desk.progress.keeps(true);
+    let mut follower = Follower::new(desk.progress, settings.epochs, sets);
+    let outcome = train::train_kept(desk.gpu, settings, data, desk.folder, notes, care, &mut follower);
+    let facts = follower.facts;
+    desk.progress.keeps(false);
+    Ok((outcome?, facts))
 }
 
 /// Trains one classifier.
@@ -105,10 +131,8 @@ pub fn train(
     let settings = Settings { adversarial, ..Settings::plain(&plan.model, plan.epochs, plan.batch, plan.rate, seed) };
     let sets = [&data.test, noise].map(|images| Resident::new(desk.gpu, &images.clone().truncated(plan.curve_images)));
     let [id, ood] = sets;
-    let mut follower = Follower::new(desk.progress, plan.epochs, Some([id?, ood?]));
     let notes = serde_json::json!({ "lab": plan.preset, "variant": variant, "seed": seed });
-    let outcome = train::train(desk.gpu, &settings, data, desk.folder, (command, notes), &mut follower)?;
-    let epochs = follower.facts;
+    let (outcome, epochs) = follow(desk, &settings, data, (command, notes), Some([id?, ood?]))?;
     Ok(Trained {
         test_accuracy: outcome.quality.test_accuracy.unwrap_or(f64::NAN),
         train_loss: outcome.train_loss,

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::attack::Convention;
 use crate::data::{self, DataSet, Images, SIZE};
-use crate::files::{self, fingerprint};
+use crate::files;
 use crate::gpu::Gpu;
 use crate::ops::choices;
 
@@ -65,9 +65,7 @@ impl Material {
         let all = data::open(&plan.data)?;
         let whole = [all.train.count() <= plan.max_train, all.test.count() <= plan.max_test];
         let data = all.truncated(plan.max_train, plan.max_test);
-        let names = data.classes.join("\n");
-        let sets = [&data.train, &data.test].map(|images| [&images.bytes[..], &images.labels[..]]);
-        let fingerprint = fingerprint(sets.into_iter().flatten().chain([names.as_bytes()]));
+        let fingerprint = data.fingerprint();
         Ok(Self { data, noise: data::fake_data(NOISE, 0, plan.ood_images), fingerprint, whole })
     }
 }
@@ -172,8 +170,15 @@ pub fn run(
 pub fn report_again(out: &Path) -> Result<LabResult, LabError> {
     let path = out.join(RESULT);
     let bytes = files::read(&path, MAX_RESULT)?;
-    let result = serde_json::from_slice(&bytes)
-        .map_err(|error| LabError::Usage(format!("{} is not the result of a lab: {error}", path.display())))?;
+    let result = result_from_bytes(&path, &bytes)?;
     report::write(&result, &out.join(REPORT))?;
     Ok(result)
+}
+
+/// A `result.json` of the lab; `path` is for messages.
+pub fn result_from_bytes(path: &Path, bytes: &[u8]) -> Result<LabResult, LabError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let reason = files::one_line(&error.to_string());
+        LabError::Usage(format!("{} is not the result of a lab: {reason}", path.display()))
+    })
 }

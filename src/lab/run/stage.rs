@@ -1,5 +1,6 @@
 //! Stages that are done once: each leaves `stage.json` in a folder of its own when all else is there, and a later
-//! run that finds the same key in it takes the result from there.
+//! run that finds the same key in it takes the result from there. Until then `begun.json` has the key of what is under
+//! way, so that a later run knows a state that training left there for its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,13 +12,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::data::DataSet;
 use crate::files::{self, FileError};
 use crate::gpu::Gpu;
 use crate::lab::LabError;
 use crate::lab::results::Stage;
-use crate::lab::train::write_json;
+use crate::lab::train::{Settings, State, write_json};
 use crate::lock::FolderLock;
 use crate::ops::choices;
+
+/// Holds the key of a stage that is under way.
+const BEGUN: &str = "begun.json";
 
 /// A stage's own files are far smaller.
 const MAX_BYTES: u64 = 1 << 30;
@@ -49,6 +54,12 @@ pub trait Progress {
     fn end(&mut self, stage: &Stage);
     /// Something that people should know.
     fn note(&mut self, line: &str);
+    /// From here on, or no longer, what is under way keeps its work when it is told to stop.
+    fn keeps(&mut self, _whether: bool) {}
+    /// Whether it is to stop.
+    fn interrupted(&mut self) -> bool {
+        false
+    }
 }
 
 /// What a stage works with.
@@ -56,6 +67,37 @@ pub struct Desk<'a> {
     pub gpu: &'a Gpu,
     pub folder: &'a Path,
     pub progress: &'a mut dyn Progress,
+    /// This very stage was begun by an earlier run, and its folder is as that run left it.
+    begun_before: bool,
+    /// Seconds that earlier runs spent on what is gone on with.
+    earlier: f64,
+}
+
+impl Desk<'_> {
+    /// The state that an earlier run of this stage left when it was stopped or killed, if there is one that will do.
+    pub fn state(&mut self, settings: &Settings, data: &DataSet) -> Result<Option<State>, LabError> {
+        if !self.begun_before {
+            return Ok(None);
+        }
+        let state = match State::read(self.folder) {
+            Ok(Some(state)) => state,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.progress.note(&format!("{error}: this stage is done anew"));
+                return Ok(None);
+            }
+        };
+        let differences = state.mismatch(self.gpu, settings, data, false)?;
+        if !differences.is_empty() {
+            self.progress.note(&format!("{}: this stage is done anew", state.refused(&differences)));
+            return Ok(None);
+        }
+        let at = state.position();
+        let (folder, epochs) = (self.folder.display(), at.epochs.len());
+        self.progress.note(&format!("going on in {folder} after step {} ({epochs} epochs are over)", at.step));
+        self.earlier = at.spent;
+        Ok(Some(state))
+    }
 }
 
 /// `stage.json`.
@@ -107,7 +149,9 @@ impl<'a> Stages<'a> {
     pub fn announce(&mut self, planned: &[Planned], fresh: bool) -> Result<(), LabError> {
         if fresh {
             for stage in planned {
-                forget(&self.record(stage))?;
+                let record = self.record(stage);
+                forget(&record.with_file_name(BEGUN))?;
+                forget(&record)?;
             }
         }
         self.progress.planned(planned);
@@ -138,6 +182,9 @@ impl<'a> Stages<'a> {
         }
         let key = json!({ "program": self.program, "stage": stage.key, "from": read });
         let record = self.record(stage);
+        if self.progress.interrupted() {
+            return Err(LabError::Left { folder: self.out.to_owned() });
+        }
         self.progress.begin(stage);
         if let Some(kept) = self.find(&record, &key)? {
             return Ok(self.finish(stage, kept, true));
@@ -146,14 +193,24 @@ impl<'a> Stages<'a> {
         files::prepare_folder(&folder)?;
         // From here on the folder's files are not those of the old record any more.
         forget(&record)?;
+        let mark = record.with_file_name(BEGUN);
+        let begun_before = is_under_way(&mark, &key);
+        if !begun_before {
+            // Another stage's state must be gone before this one's key is there.
+            State::forget_in(&folder)?;
+            write_json(&mark, &key)?;
+        }
         let begun = Instant::now();
-        let result = work(&mut Desk { gpu: self.gpu, folder: &folder, progress: self.progress })?;
+        let mut desk = Desk { gpu: self.gpu, folder: &folder, progress: self.progress, begun_before, earlier: 0.0 };
+        let result = work(&mut desk)?;
+        let seconds = desk.earlier + begun.elapsed().as_secs_f64();
         let mut files = BTreeMap::new();
         for name in leaves {
             files.insert((*name).to_owned(), fingerprint_of(&folder.join(name))?);
         }
-        let kept = Kept { key, files, seconds: begun.elapsed().as_secs_f64(), result };
+        let kept = Kept { key, files, seconds, result };
         write_json(&record, &kept)?;
+        forget(&mark)?;
         Ok(self.finish(stage, kept, false))
     }
 
@@ -172,7 +229,8 @@ impl<'a> Stages<'a> {
         }
         let bytes = files::read(record, MAX_BYTES)?;
         let mut damaged = |error: serde_json::Error| {
-            self.progress.note(&format!("{} is damaged ({error}): this stage is done anew", record.display()));
+            let reason = files::one_line(&error.to_string());
+            self.progress.note(&format!("{} is damaged ({reason}): this stage is done anew", record.display()));
             None
         };
         // The key first: the rest may have been something else under another version of the program.
@@ -202,6 +260,12 @@ impl<'a> Stages<'a> {
     pub fn done(self) -> Vec<Stage> {
         self.done
     }
+}
+
+/// Whether a stage of this key was begun and not finished. A mark that cannot be read is none.
+fn is_under_way(mark: &Path, key: &Value) -> bool {
+    let bytes = if mark.exists() { files::read(mark, MAX_BYTES).ok() } else { None };
+    bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()).is_some_and(|found| found == *key)
 }
 
 /// Removes a record, if there is one.

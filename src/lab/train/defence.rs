@@ -124,7 +124,7 @@ impl Adversarial {
     pub(super) fn check(&self, plan: &Architecture) -> Result<(), LabError> {
         let refused = |problem: String| Err(LabError::Usage(problem));
         if plan.task != Task::Classify {
-            return refused(format!("adversarial training needs a classifier (lenet, lab), not '{}'", plan.name));
+            return refused(format!("adversarial training needs a classifier (lenet, lab, fast), not '{}'", plan.name));
         }
         let possible = |value: f64| value > 0.0 && value <= 1.0;
         let (eps, ratio) = (self.eps, self.ratio());

@@ -59,6 +59,20 @@ pub struct Position {
     pub spent: f64,
 }
 
+impl Position {
+    /// Whether a run can stand there, whatever its settings are.
+    fn is_possible(&self) -> bool {
+        let numbered = (1..).zip(&self.epochs).all(|(number, epoch)| {
+            epoch.epoch == number && epoch.robustness.rolled_back_to.is_none_or(|back| back < number)
+        });
+        let best = self.best.is_none_or(|(epoch, _)| (1..=self.epochs.len() as u64).contains(&u64::from(epoch)));
+        let counts =
+            [self.index, self.images, self.pending].into_iter().all(|count| count as u64 <= u64::from(u32::MAX));
+        let seconds = [self.seconds, self.spent].into_iter().all(|seconds| seconds >= 0.0);
+        numbered && best && counts && seconds && self.index as u64 <= self.step
+    }
+}
+
 /// All of the file but its numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Rest {
@@ -81,12 +95,9 @@ pub struct State {
 
 /// What a run is. Another run has no use for its state.
 pub(super) fn identity(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Value, LabError> {
-    let names = data.classes.join("\n");
-    let sets = [&data.train, &data.test].map(|images| [&images.bytes[..], &images.labels[..]]);
-    let pictures = files::fingerprint(sets.into_iter().flatten().chain([names.as_bytes()]));
     Ok(json!({
         "settings": settings,
-        "data": { "name": data.name, "pictures": pictures },
+        "data": { "name": data.name, "pictures": data.fingerprint() },
         "program": { "version": env!("CARGO_PKG_VERSION") },
         "adapter": gpu.adapter(),
         "precision": gpu.precision(),
@@ -154,6 +165,9 @@ impl State {
             return Err(damaged("it is another version's of the program".to_owned()));
         }
         let rest: Rest = serde_json::from_value(rest).map_err(|error| unreadable(&error.to_string()))?;
+        if !rest.position.is_possible() {
+            return Err(unreadable("no run can stand where it says"));
+        }
         let mut numbers = BTreeMap::new();
         for (name, view) in file.iter().filter(|(name, _)| *name != REST) {
             if view.dtype() != Dtype::F32 {
@@ -185,9 +199,10 @@ impl State {
     ) -> Result<Vec<String>, LabError> {
         let (mut there, mut here) = (self.rest.identity.clone(), identity(gpu, settings, data)?);
         if elsewhere {
-            for identity in [&mut there, &mut here] {
+            // A damaged file's may be no object at all, and differs then.
+            for identity in [&mut there, &mut here].into_iter().filter_map(Value::as_object_mut) {
                 for part in ELSEWHERE {
-                    identity[part] = Value::Null;
+                    identity.insert(part.to_owned(), Value::Null);
                 }
             }
         }
