@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use crate::data;
+use crate::gpu::Precision;
 use crate::lab::LabError;
 use crate::lab::train::{self, Care, Epoch, Robustness, Settings, Watch};
 use crate::lock::FolderLock;
@@ -324,7 +325,8 @@ pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError
     let outcome = match outcome {
         Err(LabError::Interrupted { step, folder }) => {
             let place = folder.display();
-            output::complain(&format!("go on with: shadegrad train --resume --out {place}"));
+            let precision = if gpu.precision() == Precision::F16 { " --precision f16" } else { "" };
+            output::complain(&format!("go on with: shadegrad train --resume --out {place}{precision}"));
             return Err(LabError::Interrupted { step, folder });
         }
         outcome => outcome?,
