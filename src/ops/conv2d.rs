@@ -15,6 +15,8 @@ static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
 static BACKWARD_DATA: Kernel = kernel!("conv2d_backward_data", "conv2d", "conv2d", "rrrw");
 static SUBGROUP: Kernel = kernel!("conv2d", "conv2d_subgroup", "conv2d", "rrrw");
 static BACKWARD_DATA_SUBGROUP: Kernel = kernel!("conv2d_backward_data", "conv2d_subgroup", "conv2d", "rrrw");
+static TAPS: Kernel = kernel!("conv2d", "conv2d_taps", "conv2d", "rrrw");
+static BACKWARD_DATA_TAPS: Kernel = kernel!("conv2d_backward_data", "conv2d_taps", "conv2d", "rrrw");
 static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw");
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
 static WEIGHTS_SUBGROUP: Kernel =
@@ -71,12 +73,15 @@ struct DirectParams {
     phases_x: u32,
     /// Of a block; only the kernels with register blocks alone ask for it.
     channels: u32,
+    /// Only the kernel that has all taps at once asks for it.
+    first_py: u32,
 }
 
 /// How the direct kernel walks: forward, or backward-data by phases.
 struct Walk {
-    /// The direct kernel, the one that shares weights in a subgroup, and the one with tiles in workgroup memory.
-    kernels: [&'static Kernel; 3],
+    /// The direct kernel, the one that shares weights in a subgroup, the one with tiles in workgroup memory, and the one
+    /// that takes the second's place where taps are few.
+    kernels: [&'static Kernel; 4],
     padding: usize,
     /// The kernel's extent, and how much of it one phase meets.
     kernel: usize,
@@ -96,7 +101,7 @@ impl Walk {
         let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, stride, width);
         Ok(Self {
             choice: tiles::conv2d_at(gpu, place)?,
-            kernels: [&DIRECT, &SUBGROUP, &gemm::FORWARD],
+            kernels: [&DIRECT, &SUBGROUP, &gemm::FORWARD, &TAPS],
             padding,
             kernel,
             taps: kernel,
@@ -106,11 +111,41 @@ impl Walk {
         })
     }
 
-    /// Taps of a row that the phase of output columns `px` meets: every stride-th one from (px + padding) mod stride.
-    /// At least one: a phase that meets none (a stride beyond the kernel) has a tap of weight zero.
+    /// Taps of a row that the phase of output columns `px` meets, or of a column for rows: every stride-th one from
+    /// (px + padding) mod stride. At least one: a phase that meets none (a stride beyond the kernel) has a tap of
+    /// weight zero.
     fn met(&self, px: usize) -> usize {
         self.kernel.saturating_sub((px + self.padding) % self.output_stride).div_ceil(self.output_stride).max(1)
     }
+
+    /// Phases of one direction that meet equally many taps, from `first`: the first, their number, their taps.
+    fn alike(&self, first: usize) -> Phases {
+        let met = self.met(first);
+        let count = (first..self.output_stride).take_while(|&phase| self.met(phase) == met).count();
+        Phases { first, count, met }
+    }
+
+    /// The phases of one direction, by how many taps they meet.
+    fn groups(&self) -> impl Iterator<Item = Phases> {
+        let after = |last: &Phases| last.first + last.count;
+        let next = move |first| (first < self.output_stride).then(|| self.alike(first));
+        std::iter::successors(next(0), move |last| next(after(last)))
+    }
+
+    fn takes_all_taps(&self) -> bool {
+        tiles::takes_all_taps(self.choice.0, self.kernel, self.output_stride)
+    }
+}
+
+/// Where the kernel that has all taps at once stands in [`Walk::kernels`].
+const ALL_TAPS: usize = 3;
+
+/// Neighbouring phases of the output's rows or columns, which meet equally many taps.
+#[derive(Clone, Copy)]
+struct Phases {
+    first: usize,
+    count: usize,
+    met: usize,
 }
 
 fn direct(
@@ -127,20 +162,26 @@ fn direct(
     }
     let is_coop = walk.choice.0 == ConvVariant::Coop;
     let peaks = if is_coop { Some(coop::peaks(gpu, [weights, x])?) } else { None };
-    let mut first = 0;
-    while first < walk.output_stride {
-        let columns = (first..walk.output_stride).take_while(|&px| walk.met(px) == walk.met(first)).count();
-        columns_of_phases(gpu, walk, [first, columns], (x, weights, bias, peaks.as_ref()), relu, out)?;
-        first += columns;
+    let operands = (x, weights, bias, peaks.as_ref());
+    for columns in walk.groups() {
+        if walk.takes_all_taps() {
+            for rows in walk.groups() {
+                launch_phases(gpu, walk, [rows, columns], operands, relu, out)?;
+            }
+        } else {
+            // The other kernels begin at the first row of taps that a phase has.
+            let rows = Phases { first: 0, count: walk.output_stride, met: walk.taps };
+            launch_phases(gpu, walk, [rows, columns], operands, relu, out)?;
+        }
     }
     Ok(())
 }
 
-/// The direct kernel for the output's columns px = `first`.. of each stride, which meet equally many taps.
-fn columns_of_phases(
+/// The direct kernel for the output's rows and columns of these phases.
+fn launch_phases(
     gpu: &Gpu,
     walk: &Walk,
-    [first, columns]: [usize; 2],
+    [rows_of, columns]: [Phases; 2],
     (x, weights, bias, peaks): (&Tensor, &Tensor, Option<&Tensor>, Option<&Tensor>),
     relu: bool,
     out: &Tensor,
@@ -149,10 +190,11 @@ fn columns_of_phases(
         (dims4(walk.kernels[0].name, "the input", x)?, dims4(walk.kernels[0].name, "the output", out)?);
     let (variant, chosen) = walk.choice;
     let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
-    let (taps, width) = (walk.taps, walk.met(first));
+    let (height, width) = (rows_of.met, columns.met);
     let mut consts: Vec<Const> = vec![
         ("KERNEL", walk.kernel as u32),
-        ("KH", taps as u32),
+        ("PACKED", walk.taps as u32),
+        ("KH", height as u32),
         ("KW", width as u32),
         ("S", walk.input_stride as u32),
         ("SO", walk.output_stride as u32),
@@ -160,7 +202,7 @@ fn columns_of_phases(
         ("BIAS", u32::from(bias.is_some())),
         ("RELU", u32::from(relu)),
     ];
-    let phases = walk.output_stride * columns;
+    let phases = rows_of.count * columns.count;
     let extents = [out_c, batch * grid_h * grid_w];
     let (launched, grid, channel_block) = if variant == ConvVariant::Coop {
         let (launched, tile, grid) = conv2d_coop::tile(gpu, walk.flip, extents, phases)?;
@@ -174,19 +216,22 @@ fn columns_of_phases(
         let [rows, row_block, channel_block] =
             tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
         let lanes = tiles::lanes(gpu, variant);
+        let all = walk.takes_all_taps();
+        let taps_at_once = if all { height * width } else { width };
         consts.extend([
             ("MB", channel_block as u32),
             ("RB", rows as u32),
             ("SHARED", rows as u32 - 1),
+            ("LINES", ((rows - 1) * walk.input_stride + height) as u32),
             ("REST", ((channel_block - 1) * rows * row_block) as u32),
             ("XB", row_block as u32),
             ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
             ("LANES", lanes),
-            ("WEIGHTS", ((channel_block * width) as u32).div_ceil(lanes)),
+            ("WEIGHTS", ((channel_block * taps_at_once) as u32).div_ceil(lanes)),
         ]);
         let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
             .layers(phases * out_c.div_ceil(channel_block));
-        (walk.kernels[variant as usize], grid, channel_block)
+        (walk.kernels[if all { ALL_TAPS } else { variant as usize }], grid, channel_block)
     };
     let params = DirectParams {
         batch: batch as u32,
@@ -194,14 +239,16 @@ fn columns_of_phases(
         output: [out_c as u32, out_h as u32, out_w as u32],
         grid: [grid_h as u32, grid_w as u32],
         padding: walk.padding as u32,
-        first_px: first as u32,
-        phases_x: columns as u32,
+        first_px: columns.first as u32,
+        phases_x: columns.count as u32,
         channels: channel_block as u32,
+        first_py: rows_of.first as u32,
     };
     // All rows of phases together meet every row of the kernel once.
-    let outputs = batch * out_c * grid_h * grid_w * columns;
-    let bytes = 4 * (x.count() + weights.count() + out.count() * columns / walk.output_stride);
-    gpu.next_work(2 * outputs * in_c * walk.kernel * width, bytes);
+    let met = if rows_of.count == walk.output_stride { walk.kernel } else { rows_of.count * height };
+    let outputs = batch * out_c * grid_h * grid_w * columns.count;
+    let bytes = 4 * (x.count() + weights.count() + out.count() * phases / (walk.output_stride * walk.output_stride));
+    gpu.next_work(2 * outputs * in_c * met * width, bytes);
     let bias = bias.unwrap_or(weights);
     let mut spans = vec![x.span(), weights.span(), bias.span()];
     spans.extend(peaks.map(Tensor::span));
@@ -298,7 +345,7 @@ fn spread(
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
     let walk = Walk {
-        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP, &gemm::BACKWARD_DATA],
+        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP, &gemm::BACKWARD_DATA, &BACKWARD_DATA_TAPS],
         padding: window.padding,
         kernel,
         taps,

@@ -34,7 +34,8 @@ use crate::gpu::{Gpu, GpuError, Place, Precision, Result};
 pub enum ConvVariant {
     /// `conv2d.wgsl` and `conv2d_weights.wgsl`: every lane reads all that it needs.
     Direct,
-    /// `conv2d_subgroup.wgsl` and `conv2d_weights_subgroup.wgsl`: lanes share what all of them need.
+    /// `conv2d_subgroup.wgsl`, `conv2d_taps.wgsl`, `conv2d_weights_subgroup.wgsl` and `conv2d_weights_lines.wgsl`: lanes
+    /// share what all of them need.
     Subgroup,
     /// `conv2d_gemm.wgsl` and `conv2d_weights_gemm.wgsl`: a product of matrices, tiles in workgroup memory.
     Gemm,
@@ -303,6 +304,16 @@ pub fn tile(
         ConvVariant::Naive => 1,
     };
     [rows, positions, block]
+}
+
+/// Taps of a channel up to which the `subgroup` variant takes them all at once: four beat a loop over rows of taps, nine
+/// do not (`shaders/NOTES.md`).
+const MOST_TAPS_AT_ONCE: usize = 4;
+
+/// Whether `conv2d_taps.wgsl` takes the place of `conv2d_subgroup.wgsl`: forward (`phases` 1), or backward-data by so many
+/// phases a side.
+pub fn takes_all_taps(variant: ConvVariant, kernel: usize, phases: usize) -> bool {
+    variant == ConvVariant::Subgroup && kernel.div_ceil(phases).pow(2) <= MOST_TAPS_AT_ONCE
 }
 
 /// What one invocation of the weight gradient has.

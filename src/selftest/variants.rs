@@ -42,17 +42,27 @@ fn operand(gpu: &Gpu, item: u32, shape: impl Into<Shape>) -> Result<(Tensor, Vec
     Ok((gpu.tensor(shape, &values)?, values))
 }
 
+/// A pass's sum: over windows of the wide side, spread over them, or over positions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sum {
+    Gathered,
+    Spread,
+    Weights,
+}
+
 /// The file that a variant's pass is computed by.
-fn file(gpu: &Gpu, variant: ConvVariant, case: Case, weights: bool) -> &'static str {
+fn file(gpu: &Gpu, variant: ConvVariant, case: Case, sum: Sum) -> &'static str {
     let lines = || {
         let channels = [case.wide_c, case.narrow_c];
         let extents = [case.kernel, case.window.stride, case.narrow()[3]];
         tiles::weight_tile(gpu, variant, channels, extents, None).lines
     };
-    match (variant, weights) {
+    let phases = if sum == Sum::Spread { case.window.stride } else { 1 };
+    match (variant, sum == Sum::Weights) {
         (ConvVariant::Naive, _) => "conv2d_naive",
         (ConvVariant::Direct, false) => "conv2d",
         (ConvVariant::Direct, true) => "conv2d_weights",
+        (ConvVariant::Subgroup, false) if tiles::takes_all_taps(variant, case.kernel, phases) => "conv2d_taps",
         (ConvVariant::Subgroup, false) => "conv2d_subgroup",
         (ConvVariant::Coop, false) => "conv2d_coop",
         (ConvVariant::Coop, true) => "conv2d_weights_coop",
@@ -67,10 +77,10 @@ fn file(gpu: &Gpu, variant: ConvVariant, case: Case, weights: bool) -> &'static 
 fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> Result<()> {
     for (index, &case) in cases.iter().enumerate() {
         let gpu = trial.gpu;
-        let subject = |pass: &'static str| Subject {
+        let subject = |pass: &'static str, sum: Sum| Subject {
             operation: CONV2D,
             variant: Some(variant.name()),
-            kernel: file(gpu, variant, case, pass == "backward-weights"),
+            kernel: file(gpu, variant, case, sum),
             pass,
         };
         let (window, taps) = (case.window, case.kernel * case.kernel);
@@ -85,15 +95,15 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
         // Every constant is another kernel to compile, and that is what takes the time: ReLU in every second case.
         let clip = !index.is_multiple_of(2);
         let wanted = if clip { relu(&sums) } else { sums };
-        trial.check(subject("forward"), &name, &wanted, to_narrow, &|gpu| {
+        trial.check(subject("forward", Sum::Gathered), &name, &wanted, to_narrow, &|gpu| {
             gpu.read(&conv2d::forward(gpu, &wide, &w, Some(&b), window, clip)?)
         })?;
         let spread = case.sum_wide(&narrow_values, &w_values);
-        trial.check(subject("backward-data"), &name, &spread, to_wide, &|gpu| {
+        trial.check(subject("backward-data", Sum::Spread), &name, &spread, to_wide, &|gpu| {
             amid(gpu, case.wide(), |dx| conv2d::backward_data(gpu, &narrow, &w, window, dx))
         })?;
         let gradient = case.sum_weight(&wide_values, &narrow_values);
-        trial.check(subject("backward-weights"), &name, &gradient, Within::Terms(positions), &|gpu| {
+        trial.check(subject("backward-weights", Sum::Weights), &name, &gradient, Within::Terms(positions), &|gpu| {
             amid(gpu, case.weight(), |dw| conv2d::backward_weights(gpu, &wide, &narrow, window, dw))
         })?;
         if variant == ConvVariant::Direct {
@@ -112,16 +122,20 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
             let (end, end_values) = operand(gpu, 4, [case.wide_c])?;
             let sums = biased(case.wide(), spread, &end_values);
             let wanted = if clip { relu(&sums) } else { sums };
-            trial.check(subject("forward"), &name, &wanted, to_wide, &|gpu| {
+            trial.check(subject("forward", Sum::Spread), &name, &wanted, to_wide, &|gpu| {
                 gpu.read(&conv2d::transpose_forward(gpu, x, &w, Some(&end), window, clip)?)
             })?;
             let wanted = whole.sum_narrow(&wide_values, &w_values);
-            trial.check(subject("backward-data"), &name, &wanted, to_narrow, &|gpu| {
+            trial.check(subject("backward-data", Sum::Gathered), &name, &wanted, to_narrow, &|gpu| {
                 amid(gpu, whole.narrow(), |dx| conv2d::transpose_backward_data(gpu, dy, &w, window, dx))
             })?;
-            trial.check(subject("backward-weights"), &name, &gradient, Within::Terms(positions), &|gpu| {
-                amid(gpu, whole.weight(), |dw| conv2d::transpose_backward_weights(gpu, x, dy, window, dw))
-            })?;
+            trial.check(
+                subject("backward-weights", Sum::Weights),
+                &name,
+                &gradient,
+                Within::Terms(positions),
+                &|gpu| amid(gpu, whole.weight(), |dw| conv2d::transpose_backward_weights(gpu, x, dy, window, dw)),
+            )?;
         }
     }
     Ok(())
