@@ -1,15 +1,16 @@
 // matmul_subgroup: C[m, n] = sum over k of A[m, k] B[k, n] (+ bias[n]) (then ReLU), A held by the lanes of one subgroup.
 // matmul_nn.wgsl with one difference: there all lanes read the same ROWS values of A for each k, here each lane reads
-// HELD of them, and broadcasts, which are register moves, hand them round. With fewer rows than lanes one read brings A
-// for STEPS values of k:
+// HELD of them, and broadcasts, which are register moves, hand them round. A turn has STEPS values of k, and takes each
+// sum up once for all of them:
 //
 //     lane          0    1    2  ...  ROWS-1 | ROWS ...
 //     holds A    [0,k] [1,k] [2,k]           | [0,k+1] ...
 //
 // B is row-major and n a multiple of 4; A is read through strides, so it may be transposed.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: ROWS x (COLUMNS vec4) of C.
-// ROWS, COLUMNS, LANES: tile; STEPS = max(LANES / ROWS, 1); HELD = ceil(ROWS / LANES); REST = (ROWS - 1) COLUMNS;
-// BIAS, RELU: 0 or 1. Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
+// ROWS, COLUMNS, STEPS, LANES: tile; HELD = ceil(ROWS STEPS / LANES); LINES = COLUMNS STEPS; RAGGED: 1 where k is no multiple
+// of STEPS; REST = (ROWS - 1) COLUMNS; BIAS, RELU: 0 or 1.
+// Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
 
 struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -23,10 +24,14 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     let width = p.n / 4u;
     let row0 = group.y * ROWS;
     let column0 = group.x * LANES * COLUMNS + lane;
-    // Rows and columns past the edge repeat the last one; only their store is left out.
+    // Where this lane's values of A begin: lane t has row t % ROWS at k t / ROWS. Rows and columns past the edge repeat the
+    // last one; only their store is left out.
     var start: array<u32, HELD>;
+    var own: array<u32, HELD>;
     for (var v = 0u; v < HELD; v++) { // unroll
-        start[v] = min(row0 + (v * LANES + lane) % ROWS, p.m - 1u) * p.a_row;
+        let t = v * LANES + lane;
+        start[v] = min(row0 + t % ROWS, p.m - 1u) * p.a_row;
+        own[v] = t / ROWS;
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) { // unroll
@@ -35,22 +40,28 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
 
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
     for (var k0 = 0u; k0 < p.k; k0 += STEPS) {
-        // What lies past the last k counts as zero, in A and in B: zero times infinity is not zero.
-        let own = k0 + lane / ROWS;
+        // What lies past the last k counts as zero, in A and in B, since zero times infinity is not zero.
         var held: array<f32, HELD>;
         for (var v = 0u; v < HELD; v++) { // unroll
-            held[v] = select(0.0, a[start[v] + min(own, p.k - 1u) * p.a_column], own < p.k);
+            held[v] = a[start[v] + min(k0 + own[v], p.k - 1u) * p.a_column];
+            if RAGGED == 1u { held[v] = select(0.0, held[v], k0 + own[v] < p.k); }
         }
+        var line: array<vec4<f32>, LINES>;
         for (var s = 0u; s < STEPS; s++) { // unroll
-            let k = min(k0 + s, p.k - 1u);
-            var line: array<vec4<f32>, COLUMNS>;
             for (var j = 0u; j < COLUMNS; j++) { // unroll
-                line[j] = select(vec4<f32>(0.0), b[k * width + column[j]], k0 + s < p.k);
+                var value = b[min(k0 + s, p.k - 1u) * width + column[j]];
+                if RAGGED == 1u { value = select(vec4<f32>(0.0), value, k0 + s < p.k); }
+                line[s * COLUMNS + j] = value;
             }
-            for (var r = 0u; r < ROWS; r++) { // unroll
-                let factor = subgroupBroadcast(held[(s * ROWS + r) / LANES], (s * ROWS + r) % LANES);
-                for (var j = 0u; j < COLUMNS; j++) { // unroll
-                    sum[r * COLUMNS + j] += factor * line[j];
+        }
+        for (var r = 0u; r < ROWS; r++) { // unroll
+            var factor: array<f32, STEPS>;
+            for (var s = 0u; s < STEPS; s++) { // unroll
+                factor[s] = subgroupBroadcast(held[(s * ROWS + r) / LANES], (s * ROWS + r) % LANES);
+            }
+            for (var j = 0u; j < COLUMNS; j++) { // unroll
+                for (var s = 0u; s < STEPS; s++) { // unroll
+                    sum[r * COLUMNS + j] += factor[s] * line[s * COLUMNS + j];
                 }
             }
         }

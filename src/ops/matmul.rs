@@ -288,11 +288,21 @@ pub fn matmul_with(
         }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
-            let (rows, columns) = (m.min(most_shared[0]), (n / 4).div_ceil(lanes).min(most[0]));
-            let (held, steps, rest) =
-                (("HELD", rows.div_ceil(lanes)), ("STEPS", (lanes / rows).max(1)), ("REST", (rows - 1) * columns));
-            let consts =
-                [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), held, steps, rest, flags[0], flags[1]];
+            let rows = m.min(most_shared[0]);
+            let columns = (n / 4).div_ceil(lanes).min(tiles::shared_columns(gpu));
+            let steps = (lanes / rows).max(2);
+            let consts = [
+                ("ROWS", rows),
+                ("COLUMNS", columns),
+                ("STEPS", steps),
+                ("LANES", lanes),
+                ("HELD", (rows * steps).div_ceil(lanes)),
+                ("LINES", columns * steps),
+                ("RAGGED", u32::from(!k.is_multiple_of(steps))),
+                ("REST", (rows - 1) * columns),
+                flags[0],
+                flags[1],
+            ];
             let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&SUBGROUP, &consts, &params(rows), &spans, grid)
         }

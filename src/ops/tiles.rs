@@ -204,6 +204,16 @@ fn is_mesa_since_25(gpu: &Gpu) -> bool {
     gpu.adapter().is_software() && mesa(&gpu.adapter().driver).is_some_and(|version| version >= 25)
 }
 
+/// Vectors of four columns to an invocation of `matmul_subgroup.wgsl`, where there are as many: Mesa 25 is as fast with two
+/// as with four, and compiles them in half the time.
+pub fn shared_columns(gpu: &Gpu) -> u32 {
+    match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
+        (true, true) => 2,
+        (true, false) => 4,
+        (false, _) => 1,
+    }
+}
+
 /// An error if an operation has no variant left.
 pub fn all_choices(gpu: &Gpu) -> Result<()> {
     conv2d(gpu)?;
