@@ -7,16 +7,13 @@
 use bytemuck::NoUninit;
 
 use super::choices;
+use super::conv2d_walk::Walk;
 use super::tiles::{self, ConvVariant, WeightTile};
-use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, coop, dims4, kernel, launch_flat, reduce};
+use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
-static DIRECT: Kernel = kernel!("conv2d", "conv2d", "conv2d", "rrrw");
-static BACKWARD_DATA: Kernel = kernel!("conv2d_backward_data", "conv2d", "conv2d", "rrrw");
-static SUBGROUP: Kernel = kernel!("conv2d", "conv2d_subgroup", "conv2d", "rrrw");
-static BACKWARD_DATA_SUBGROUP: Kernel = kernel!("conv2d_backward_data", "conv2d_subgroup", "conv2d", "rrrw");
-static TAPS: Kernel = kernel!("conv2d", "conv2d_taps", "conv2d", "rrrw");
-static BACKWARD_DATA_TAPS: Kernel = kernel!("conv2d_backward_data", "conv2d_taps", "conv2d", "rrrw");
+const BACKWARD_DATA: &str = "conv2d_backward_data";
+
 static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw");
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
 static WEIGHTS_SUBGROUP: Kernel =
@@ -59,201 +56,6 @@ impl Window {
         }
         Ok(full - 2 * self.padding)
     }
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-struct DirectParams {
-    batch: u32,
-    input: [u32; 3],
-    output: [u32; 3],
-    grid: [u32; 2],
-    padding: u32,
-    first_px: u32,
-    phases_x: u32,
-    /// Of a block; only the kernels with register blocks alone ask for it.
-    channels: u32,
-    /// Only the kernel that has all taps at once asks for it.
-    first_py: u32,
-}
-
-/// How the direct kernel walks: forward, or backward-data by phases.
-struct Walk {
-    /// The direct kernel, the one that shares weights in a subgroup, the one with tiles in workgroup memory, and the one
-    /// that takes the second's place where taps are few.
-    kernels: [&'static Kernel; 4],
-    padding: usize,
-    /// The kernel's extent, and how much of it one phase meets.
-    kernel: usize,
-    taps: usize,
-    input_stride: usize,
-    output_stride: usize,
-    flip: bool,
-    /// The variant, and its tile where that was chosen beforehand.
-    choice: (ConvVariant, Option<[usize; 2]>),
-}
-
-impl Walk {
-    /// A convolution's forward pass; a transposed one's backward-data is the same.
-    fn forward(gpu: &Gpu, x: &Tensor, out: &Tensor, kernel: usize, window: Window) -> Result<Self> {
-        let Window { stride, padding } = window;
-        let [.., width] = dims4("conv2d", "the output", out)?;
-        let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, stride, width);
-        Ok(Self {
-            choice: tiles::conv2d_at(gpu, place)?,
-            kernels: [&DIRECT, &SUBGROUP, &gemm::FORWARD, &TAPS],
-            padding,
-            kernel,
-            taps: kernel,
-            input_stride: stride,
-            output_stride: 1,
-            flip: false,
-        })
-    }
-
-    /// Taps of a row that the phase of output columns `px` meets, or of a column for rows: every stride-th one from
-    /// (px + padding) mod stride. At least one: a phase that meets none (a stride beyond the kernel) has a tap of
-    /// weight zero.
-    fn met(&self, px: usize) -> usize {
-        self.kernel.saturating_sub((px + self.padding) % self.output_stride).div_ceil(self.output_stride).max(1)
-    }
-
-    /// Phases of one direction that meet equally many taps, from `first`: the first, their number, their taps.
-    fn alike(&self, first: usize) -> Phases {
-        let met = self.met(first);
-        let count = (first..self.output_stride).take_while(|&phase| self.met(phase) == met).count();
-        Phases { first, count, met }
-    }
-
-    /// The phases of one direction, by how many taps they meet.
-    fn groups(&self) -> impl Iterator<Item = Phases> {
-        let after = |last: &Phases| last.first + last.count;
-        let next = move |first| (first < self.output_stride).then(|| self.alike(first));
-        std::iter::successors(next(0), move |last| next(after(last)))
-    }
-
-    fn takes_all_taps(&self) -> bool {
-        tiles::takes_all_taps(self.choice.0, self.kernel, self.output_stride)
-    }
-}
-
-/// Where the kernel that has all taps at once stands in [`Walk::kernels`].
-const ALL_TAPS: usize = 3;
-
-/// Neighbouring phases of the output's rows or columns, which meet equally many taps.
-#[derive(Clone, Copy)]
-struct Phases {
-    first: usize,
-    count: usize,
-    met: usize,
-}
-
-fn direct(
-    gpu: &Gpu,
-    walk: &Walk,
-    x: &Tensor,
-    weights: &Tensor,
-    bias: Option<&Tensor>,
-    relu: bool,
-    out: &Tensor,
-) -> Result<()> {
-    if walk.choice.0 == ConvVariant::Naive {
-        return naive::forward(gpu, x, weights, (bias, relu), Window::new(walk.input_stride, walk.padding), out);
-    }
-    let is_coop = walk.choice.0 == ConvVariant::Coop;
-    let peaks = if is_coop { Some(coop::peaks(gpu, [weights, x])?) } else { None };
-    let operands = (x, weights, bias, peaks.as_ref());
-    for columns in walk.groups() {
-        if walk.takes_all_taps() {
-            for rows in walk.groups() {
-                launch_phases(gpu, walk, [rows, columns], operands, relu, out)?;
-            }
-        } else {
-            // The other kernels begin at the first row of taps that a phase has.
-            let rows = Phases { first: 0, count: walk.output_stride, met: walk.taps };
-            launch_phases(gpu, walk, [rows, columns], operands, relu, out)?;
-        }
-    }
-    Ok(())
-}
-
-/// The direct kernel for the output's rows and columns of these phases.
-fn launch_phases(
-    gpu: &Gpu,
-    walk: &Walk,
-    [rows_of, columns]: [Phases; 2],
-    (x, weights, bias, peaks): (&Tensor, &Tensor, Option<&Tensor>, Option<&Tensor>),
-    relu: bool,
-    out: &Tensor,
-) -> Result<()> {
-    let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
-        (dims4(walk.kernels[0].name, "the input", x)?, dims4(walk.kernels[0].name, "the output", out)?);
-    let (variant, chosen) = walk.choice;
-    let (grid_h, grid_w) = (out_h.div_ceil(walk.output_stride), out_w.div_ceil(walk.output_stride));
-    let (height, width) = (rows_of.met, columns.met);
-    let mut consts: Vec<Const> = vec![
-        ("KERNEL", walk.kernel as u32),
-        ("PACKED", walk.taps as u32),
-        ("KH", height as u32),
-        ("KW", width as u32),
-        ("S", walk.input_stride as u32),
-        ("SO", walk.output_stride as u32),
-        ("FLIP", u32::from(walk.flip)),
-        ("BIAS", u32::from(bias.is_some())),
-        ("RELU", u32::from(relu)),
-    ];
-    let phases = rows_of.count * columns.count;
-    let extents = [out_c, batch * grid_h * grid_w];
-    let (launched, grid, channel_block) = if variant == ConvVariant::Coop {
-        let (launched, tile, grid) = conv2d_coop::tile(gpu, walk.flip, extents, phases)?;
-        consts.extend(tile);
-        (launched, grid, 0)
-    } else if variant == ConvVariant::Gemm {
-        let (tile, grid) = gemm::tile(chosen, extents, phases);
-        consts.extend(tile);
-        (walk.kernels[variant as usize], grid, 0)
-    } else {
-        let [rows, row_block, channel_block] =
-            tiles::tile(gpu, variant, [out_c, grid_h, grid_w], width, walk.input_stride, chosen);
-        let lanes = tiles::lanes(gpu, variant);
-        let all = walk.takes_all_taps();
-        let taps_at_once = if all { height * width } else { width };
-        consts.extend([
-            ("MB", channel_block as u32),
-            ("RB", rows as u32),
-            ("SHARED", rows as u32 - 1),
-            ("LINES", ((rows - 1) * walk.input_stride + height) as u32),
-            ("REST", ((channel_block - 1) * rows * row_block) as u32),
-            ("XB", row_block as u32),
-            ("SPAN", ((row_block - 1) * walk.input_stride + width) as u32),
-            ("LANES", lanes),
-            ("WEIGHTS", ((channel_block * taps_at_once) as u32).div_ceil(lanes)),
-        ]);
-        let grid = Grid::linear(batch * grid_h.div_ceil(rows) * grid_w.div_ceil(row_block), lanes as usize)
-            .layers(phases * out_c.div_ceil(channel_block));
-        (walk.kernels[if all { ALL_TAPS } else { variant as usize }], grid, channel_block)
-    };
-    let params = DirectParams {
-        batch: batch as u32,
-        input: [in_c as u32, in_h as u32, in_w as u32],
-        output: [out_c as u32, out_h as u32, out_w as u32],
-        grid: [grid_h as u32, grid_w as u32],
-        padding: walk.padding as u32,
-        first_px: columns.first as u32,
-        phases_x: columns.count as u32,
-        channels: channel_block as u32,
-        first_py: rows_of.first as u32,
-    };
-    // All rows of phases together meet every row of the kernel once.
-    let met = if rows_of.count == walk.output_stride { walk.kernel } else { rows_of.count * height };
-    let outputs = batch * out_c * grid_h * grid_w * columns.count;
-    let bytes = 4 * (x.count() + weights.count() + out.count() * phases / (walk.output_stride * walk.output_stride));
-    gpu.next_work(2 * outputs * in_c * met * width, bytes);
-    let bias = bias.unwrap_or(weights);
-    let mut spans = vec![x.span(), weights.span(), bias.span()];
-    spans.extend(peaks.map(Tensor::span));
-    spans.push(out.span());
-    gpu.launch(launched, &consts, &params, &spans, grid)
 }
 
 /// Checks a weight of [out, in, k, k] against the channels that it meets; returns k.
@@ -312,14 +114,14 @@ pub fn forward(
     }
     let out_h = window.output("conv2d", in_h, kernel)?;
     let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
-    direct(gpu, &Walk::forward(gpu, x, &out, kernel, window)?, x, weight, bias, relu, &out)?;
+    Walk::forward(gpu, x, &out, kernel, window)?.launch(gpu, x, weight, (bias, relu), &out)?;
     Ok(out)
 }
 
 /// The gradient with respect to the input, written to `dx` [N, Cin, H, W].
 pub fn backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let sides = (("the input's gradient", dx), ("the gradient", dy));
-    check_sides(BACKWARD_DATA.name, sides.0, sides.1, weight, window)?;
+    check_sides(BACKWARD_DATA, sides.0, sides.1, weight, window)?;
     spread(gpu, dy, weight, None, window, false, dx)
 }
 
@@ -333,7 +135,7 @@ fn spread(
     relu: bool,
     out: &Tensor,
 ) -> Result<()> {
-    let [c, m, kernel, _] = dims4(BACKWARD_DATA.name, "the weight", weight)?;
+    let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
     let place = choices::convolution("backward-data", [c, m], kernel, window.stride, out.dims()[3]);
     let choice = tiles::conv2d_at(gpu, place)?;
     if choice.0 == ConvVariant::Naive {
@@ -344,17 +146,7 @@ fn spread(
     let packed = gpu.empty([count])?;
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
-    let walk = Walk {
-        kernels: [&BACKWARD_DATA, &BACKWARD_DATA_SUBGROUP, &gemm::BACKWARD_DATA, &BACKWARD_DATA_TAPS],
-        padding: window.padding,
-        kernel,
-        taps,
-        input_stride: 1,
-        output_stride: window.stride,
-        flip: true,
-        choice,
-    };
-    direct(gpu, &walk, small, &packed, bias, relu, out)
+    Walk::backward(kernel, window, choice).launch(gpu, small, &packed, (bias, relu), out)
 }
 
 #[repr(C)]
@@ -418,8 +210,8 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         ("HELD", ((channel_block * row_block) as u32).div_ceil(lanes)),
     ];
     let launched = match variant {
-        ConvVariant::Subgroup if lines => &WEIGHTS_LINES,
-        ConvVariant::Subgroup => &WEIGHTS_SUBGROUP,
+        ConvVariant::Subgroup | ConvVariant::Lanes if lines => &WEIGHTS_LINES,
+        ConvVariant::Subgroup | ConvVariant::Lanes => &WEIGHTS_SUBGROUP,
         _ => &WEIGHTS,
     };
     let params = WeightsParams {
@@ -474,7 +266,7 @@ pub fn transpose_forward(
 pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let sides = (("the gradient", dy), ("the input's gradient", dx));
     let kernel = check_sides("conv_transpose2d_backward_data", sides.0, sides.1, weight, window)?;
-    direct(gpu, &Walk::forward(gpu, dy, dx, kernel, window)?, dy, weight, None, false, dx)
+    Walk::forward(gpu, dy, dx, kernel, window)?.launch(gpu, dy, weight, (None, false), dx)
 }
 
 /// Transposed convolution's gradient with respect to its weight, written to `dw` [Cin, Cout, k, k].

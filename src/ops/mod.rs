@@ -13,6 +13,7 @@ pub mod conv2d;
 mod conv2d_coop;
 mod conv2d_gemm;
 mod conv2d_naive;
+mod conv2d_walk;
 mod coop;
 pub mod cross_entropy;
 pub mod displace;

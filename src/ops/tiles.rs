@@ -2,7 +2,8 @@
 //!
 //! | adapter | convolution | tile of one invocation |
 //! | --- | --- | --- |
-//! | software, with subgroups | `subgroup` | many channels x up to 4 rows x 3 to 8 positions: weights are broadcast, rows share x |
+//! | software, with subgroups, 3 x 3 at stride 1, from 8 output channels | `lanes` | 1 or 2 channels to a lane x 8 x 8 positions: x is broadcast |
+//! | software, with subgroups, else | `subgroup` | many channels x up to 4 rows x 3 to 8 positions: weights are broadcast, rows share x |
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
 //! | GPU, from 32 channels on both sides | `gemm` | a block of a workgroup's tile: 4 x 4, or 8 x 8 where that leaves work for all |
 //! | GPU, fewer channels | `direct` | 8 channels x 2 to 4 positions: registers are dear |
@@ -35,7 +36,7 @@ pub enum ConvVariant {
     /// `conv2d.wgsl` and `conv2d_weights.wgsl`: every lane reads all that it needs.
     Direct,
     /// `conv2d_subgroup.wgsl`, `conv2d_taps.wgsl`, `conv2d_weights_subgroup.wgsl` and `conv2d_weights_lines.wgsl`: lanes
-    /// share what all of them need.
+    /// share what all of them need. Forward and backward-data, lanes run over positions and share weights.
     Subgroup,
     /// `conv2d_gemm.wgsl` and `conv2d_weights_gemm.wgsl`: a product of matrices, tiles in workgroup memory.
     Gemm,
@@ -43,11 +44,13 @@ pub enum ConvVariant {
     Naive,
     /// `conv2d_coop.wgsl` and `conv2d_weights_coop.wgsl`: the same product by cooperative matrices, from f16.
     Coop,
+    /// `conv2d_lanes.wgsl`: lanes run over output channels and share x. Weight gradients as `Subgroup`'s.
+    Lanes,
 }
 
 impl ConvVariant {
     /// Every variant.
-    pub const ALL: [Self; 5] = [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive, Self::Coop];
+    pub const ALL: [Self; 6] = [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive, Self::Coop, Self::Lanes];
 
     /// The name in results and on the command line.
     pub const fn name(self) -> &'static str {
@@ -57,6 +60,7 @@ impl ConvVariant {
             Self::Gemm => "gemm",
             Self::Naive => "naive",
             Self::Coop => "coop",
+            Self::Lanes => "lanes",
         }
     }
 
@@ -68,7 +72,7 @@ impl ConvVariant {
     /// Whether the adapter can run it, and does so rightly as far as is known.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
         let able = match self {
-            Self::Subgroup => gpu.subgroup_size().is_some(),
+            Self::Subgroup | Self::Lanes => gpu.subgroup_size().is_some(),
             Self::Coop => gpu.cooperative().is_some(),
             _ => true,
         };
@@ -132,7 +136,16 @@ pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize;
     }
     let (_, [from, to, ..]) = place;
     // Where the table has none left but one that needs many channels, it takes that.
-    Ok((best(gpu, from.min(to)).or_else(|_| conv2d(gpu))?, None))
+    let found = best(gpu, from.min(to)).or_else(|_| conv2d(gpu))?;
+    let is_better = found == ConvVariant::Subgroup && suits_lanes(gpu, place) && ConvVariant::Lanes.runs_on(gpu);
+    Ok((if is_better { ConvVariant::Lanes } else { found }, None))
+}
+
+/// Whether a problem that is `subgroup`'s is better done with lanes over channels: three taps a side at stride 1, from as
+/// many channels as lanes on. Fewer taps, more, strides and tiny planes leave it too few products to a read.
+fn suits_lanes(gpu: &Gpu, (pass, [_, to, kernel, stride, width]): Place) -> bool {
+    let lanes = lanes(gpu, ConvVariant::Lanes) as usize;
+    pass != "backward-weights" && kernel == 3 && stride == 1 && to >= lanes && width >= 4
 }
 
 /// Extents of a product from which cooperative matrices are chosen: a tile of less lies for the most part past the edge.
@@ -190,6 +203,10 @@ pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, s
     // Backward-data goes phase by phase, each with stride 1.
     let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
     let extent = width.div_ceil(phases);
+    if variant == ConvVariant::Lanes {
+        let [_, positions, channels] = lanes_tile(gpu, [to, extent, extent], kernel.div_ceil(phases).pow(2), None);
+        return [channels, positions];
+    }
     let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], kernel.div_ceil(phases), stride, None);
     [channels, positions]
 }
@@ -224,7 +241,7 @@ pub fn all_choices(gpu: &Gpu) -> Result<()> {
 /// Lanes of a workgroup: a subgroup, or else one vector of a software adapter, one warp of a GPU.
 pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
     match gpu.subgroup_size() {
-        Some(size) if variant == ConvVariant::Subgroup => size,
+        Some(size) if matches!(variant, ConvVariant::Subgroup | ConvVariant::Lanes) => size,
         _ if gpu.adapter().is_software() => 8,
         _ => 32,
     }
@@ -245,6 +262,29 @@ fn bounds(gpu: &Gpu) -> Bounds {
     } else {
         Bounds { rows: 4, products: 800, sums: 256 }
     }
+}
+
+/// Rows, positions and channels to one lane of `conv2d_lanes.wgsl`, for an output grid of [channels, height, width] and
+/// so many taps; `chosen` channels and positions chosen beforehand.
+///
+/// A turn has `taps` products for each sum. Mesa 25 is fastest with some 576 products, and a third slower with twice as many;
+/// 22 wants those.
+pub fn lanes_tile(
+    gpu: &Gpu,
+    [channels, height, width]: [usize; 3],
+    taps: usize,
+    chosen: Option<[usize; 2]>,
+) -> [usize; 3] {
+    let groups = channels.div_ceil(lanes(gpu, ConvVariant::Lanes) as usize);
+    let (most, block) = match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
+        (true, true) => (576, 1),
+        // Two where that leaves no lane without channels.
+        (true, false) => (1152, if groups.is_multiple_of(2) { 2 } else { 1 }),
+        (false, _) => (144, 1),
+    };
+    let [block, positions] = chosen.unwrap_or([block, shared(width, 8)]);
+    let fitting = (most / (taps * block * positions)).min(MOST_CHOSEN_SUMS / (block * positions));
+    [shared(height, fitting.clamp(1, 8)), positions, block]
 }
 
 /// What a chosen tile may come to with its rows.
@@ -278,8 +318,8 @@ fn rows(variant: ConvVariant, height: usize, stride: usize, most: usize) -> usiz
 /// Positions of a row to one invocation; `many` where a read of x must serve many of them to be worth it.
 fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
     match (variant, gpu.adapter().is_software()) {
-        (ConvVariant::Subgroup, _) if many => even(width, 5, 8),
-        (ConvVariant::Subgroup, _) => even(width, 3, 5),
+        (ConvVariant::Subgroup | ConvVariant::Lanes, _) if many => even(width, 5, 8),
+        (ConvVariant::Subgroup | ConvVariant::Lanes, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
         (ConvVariant::Gemm | ConvVariant::Coop, _) => 4,
@@ -305,7 +345,7 @@ pub fn tile(
     // Few sums to a read of x, or no line of x that rows share.
     let positions = positions(gpu, variant, width, channels * rows <= 16 || stride > 1);
     let block = match variant {
-        ConvVariant::Subgroup => {
+        ConvVariant::Subgroup | ConvVariant::Lanes => {
             let fitting = (most.products / (taps * rows * positions)).min(most.sums / (rows * positions));
             shared(channels, fitting.min(32))
         }
@@ -357,13 +397,14 @@ pub fn weight_tile(
     // Lanes run over input channels there: with fewer than lanes, some would have nothing to do. Without taps that rows
     // have in common there is no line to keep; and a chosen tile may be too large for it.
     let serves = in_channels >= lanes && kernel > stride && taps <= MOST_LINE_SUMS;
-    if variant == ConvVariant::Subgroup && serves && line_channels * taps <= MOST_CHOSEN_SUMS {
+    let shares = matches!(variant, ConvVariant::Subgroup | ConvVariant::Lanes);
+    if shares && serves && line_channels * taps <= MOST_CHOSEN_SUMS {
         return WeightTile { lines: true, channels: line_channels, rows: kernel, positions: line_positions };
     }
     let positions =
         chosen.map_or_else(|| positions(gpu, variant, width, out_channels <= 4), |[_, positions]| positions);
     let (channels, most) = match (variant, gpu.adapter().is_software()) {
-        (ConvVariant::Subgroup, _) => {
+        (ConvVariant::Subgroup | ConvVariant::Lanes, _) => {
             let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * kernel * positions)).min(16));
             (channels, (MOST_WEIGHT_PRODUCTS / (channels * kernel * positions)).clamp(1, 4))
         }

@@ -152,7 +152,8 @@ fn conv2d(
     let mut missing = Vec::new();
     for (pass, name) in PASSES.into_iter().enumerate() {
         let mut first = None;
-        for variant in LADDER {
+        // The weight gradient of `lanes` is that of `subgroup`.
+        for variant in LADDER.into_iter().filter(|&variant| (variant, pass) != (ConvVariant::Lanes, 2)) {
             let file = file(variant, pass);
             if !variant.runs_on(gpu) {
                 missing.push(file);
@@ -177,8 +178,14 @@ fn conv2d(
 }
 
 /// The convolution's rungs.
-const LADDER: [ConvVariant; 5] =
-    [ConvVariant::Naive, ConvVariant::Direct, ConvVariant::Gemm, ConvVariant::Subgroup, ConvVariant::Coop];
+const LADDER: [ConvVariant; 6] = [
+    ConvVariant::Naive,
+    ConvVariant::Direct,
+    ConvVariant::Gemm,
+    ConvVariant::Subgroup,
+    ConvVariant::Lanes,
+    ConvVariant::Coop,
+];
 
 /// The file of a pass.
 fn file(variant: ConvVariant, pass: usize) -> &'static str {
@@ -190,7 +197,8 @@ fn file(variant: ConvVariant, pass: usize) -> &'static str {
         (ConvVariant::Coop, _) => "conv2d_coop",
         (ConvVariant::Gemm, 2) => "conv2d_weights_gemm",
         (ConvVariant::Gemm, _) => "conv2d_gemm",
-        (ConvVariant::Subgroup, 2) => "conv2d_weights_lines",
+        (ConvVariant::Subgroup | ConvVariant::Lanes, 2) => "conv2d_weights_lines",
+        (ConvVariant::Lanes, _) => "conv2d_lanes",
         (ConvVariant::Subgroup, _) => "conv2d_subgroup",
     }
 }

@@ -143,7 +143,13 @@ fn convolutions(gpu: &Gpu, problem: Problem) -> Result<Vec<Choice>, LabError> {
     let (own, _) = tiles::conv2d_at(gpu, problem)?;
     let mut found = vec![Choice { variant: own.name(), tile: None }];
     let software = gpu.adapter().is_software();
-    let pays = |one: ConvVariant| one != ConvVariant::Naive && (one != ConvVariant::Gemm || !software);
+    let pays = |one: ConvVariant| match one {
+        ConvVariant::Naive => false,
+        ConvVariant::Gemm => !software,
+        // Its weight gradient is that of `subgroup`.
+        ConvVariant::Lanes => problem.0 != "backward-weights",
+        _ => true,
+    };
     let others = ConvVariant::ALL.into_iter().filter(|&one| one != own && pays(one) && one.runs_on(gpu));
     found.extend(others.map(|one| Choice { variant: one.name(), tile: None }));
     if own == ConvVariant::Gemm {

@@ -1,0 +1,256 @@
+//! How a convolution's forward and backward-data kernels walk over the output: by phases of the stride, in blocks.
+//! [`super::conv2d`] checks the shapes; this chooses the kernel and its tile, and launches it.
+
+use bytemuck::NoUninit;
+
+use super::choices;
+use super::conv2d::Window;
+use super::tiles::{self, ConvVariant};
+use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, coop, dims4, kernel};
+use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Tensor};
+
+/// Forward and backward-data by the same file.
+macro_rules! both {
+    ($file:literal) => {
+        [kernel!("conv2d", $file, "conv2d", "rrrw"), kernel!("conv2d_backward_data", $file, "conv2d", "rrrw")]
+    };
+}
+
+static DIRECT: [Kernel; 2] = both!("conv2d");
+static SUBGROUP: [Kernel; 2] = both!("conv2d_subgroup");
+static TAPS: [Kernel; 2] = both!("conv2d_taps");
+static LANES: [Kernel; 2] = both!("conv2d_lanes");
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Params {
+    batch: u32,
+    input: [u32; 3],
+    output: [u32; 3],
+    grid: [u32; 2],
+    padding: u32,
+    first_px: u32,
+    phases_x: u32,
+    /// Channels of a block; only the kernels with register blocks ask for it.
+    channels: u32,
+    /// Only the kernels that have all taps at once ask for it.
+    first_py: u32,
+}
+
+/// A walk: forward, or backward-data by phases.
+pub(super) struct Walk {
+    padding: usize,
+    /// The kernel's extent, and how much of it one phase meets at most.
+    kernel: usize,
+    taps: usize,
+    input_stride: usize,
+    output_stride: usize,
+    /// Backward-data.
+    flip: bool,
+    /// The variant, and its tile where that was chosen beforehand.
+    choice: (ConvVariant, Option<[usize; 2]>),
+}
+
+/// What a walk binds: input, weights, bias, and of cooperative matrices the peaks.
+type Operands<'a> = (&'a Tensor, &'a Tensor, Option<&'a Tensor>, Option<&'a Tensor>);
+
+impl Walk {
+    /// A convolution's forward pass; a transposed one's backward-data is the same.
+    pub fn forward(gpu: &Gpu, x: &Tensor, out: &Tensor, kernel: usize, window: Window) -> Result<Self> {
+        let Window { stride, padding } = window;
+        let [.., width] = dims4("conv2d", "the output", out)?;
+        let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, stride, width);
+        let choice = tiles::conv2d_at(gpu, place)?;
+        Ok(Self { padding, kernel, taps: kernel, input_stride: stride, output_stride: 1, flip: false, choice })
+    }
+
+    /// Backward-data over weights that `conv2d_pack.wgsl` has put in order, of ceil(kernel / stride) taps a side.
+    pub fn backward(kernel: usize, window: Window, choice: (ConvVariant, Option<[usize; 2]>)) -> Self {
+        let Window { stride, padding } = window;
+        let taps = kernel.div_ceil(stride);
+        Self { padding, kernel, taps, input_stride: 1, output_stride: stride, flip: true, choice }
+    }
+
+    /// Launches the kernels for all of `out`.
+    pub fn launch(
+        &self,
+        gpu: &Gpu,
+        x: &Tensor,
+        weights: &Tensor,
+        (bias, relu): (Option<&Tensor>, bool),
+        out: &Tensor,
+    ) -> Result<()> {
+        if self.choice.0 == ConvVariant::Naive {
+            return naive::forward(gpu, x, weights, (bias, relu), Window::new(self.input_stride, self.padding), out);
+        }
+        let is_coop = self.choice.0 == ConvVariant::Coop;
+        let peaks = if is_coop { Some(coop::peaks(gpu, [weights, x])?) } else { None };
+        let operands = (x, weights, bias, peaks.as_ref());
+        for columns in self.groups() {
+            if self.takes_all_taps() {
+                for rows in self.groups() {
+                    self.phases(gpu, [rows, columns], operands, relu, out)?;
+                }
+            } else {
+                // The other kernels begin at the first row of taps that a phase has.
+                let rows = Phases { first: 0, count: self.output_stride, met: self.taps };
+                self.phases(gpu, [rows, columns], operands, relu, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Taps of a row that the phase of output columns `px` meets, or of a column for rows: every stride-th one from
+    /// (px + padding) mod stride. At least one: a phase that meets none (a stride beyond the kernel) has a tap of
+    /// weight zero.
+    fn met(&self, px: usize) -> usize {
+        self.kernel.saturating_sub((px + self.padding) % self.output_stride).div_ceil(self.output_stride).max(1)
+    }
+
+    /// Phases of one direction that meet equally many taps, from `first`.
+    fn alike(&self, first: usize) -> Phases {
+        let met = self.met(first);
+        let count = (first..self.output_stride).take_while(|&phase| self.met(phase) == met).count();
+        Phases { first, count, met }
+    }
+
+    /// The phases of one direction, by how many taps they meet.
+    fn groups(&self) -> impl Iterator<Item = Phases> {
+        let next = move |first| (first < self.output_stride).then(|| self.alike(first));
+        std::iter::successors(next(0), move |last: &Phases| next(last.first + last.count))
+    }
+
+    /// Whether a turn has all taps of a channel, and a launch the phases that meet equally many.
+    fn takes_all_taps(&self) -> bool {
+        self.choice.0 == ConvVariant::Lanes || self.takes_few_taps()
+    }
+
+    fn takes_few_taps(&self) -> bool {
+        tiles::takes_all_taps(self.choice.0, self.kernel, self.output_stride)
+    }
+
+    /// One launch, for the output's rows and columns of these phases.
+    fn phases(
+        &self,
+        gpu: &Gpu,
+        [rows_of, columns]: [Phases; 2],
+        (x, weights, bias, peaks): Operands<'_>,
+        relu: bool,
+        out: &Tensor,
+    ) -> Result<()> {
+        let direction = usize::from(self.flip);
+        let name = DIRECT[direction].name;
+        let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
+            (dims4(name, "the input", x)?, dims4(name, "the output", out)?);
+        let (variant, chosen) = self.choice;
+        let stride = self.output_stride;
+        let (grid_h, grid_w) = (out_h.div_ceil(stride), out_w.div_ceil(stride));
+        let phases = rows_of.count * columns.count;
+        let extents = [out_c, batch * grid_h * grid_w];
+        let mut consts: Vec<Const> = vec![
+            ("KERNEL", self.kernel as u32),
+            ("PACKED", self.taps as u32),
+            ("KH", rows_of.met as u32),
+            ("KW", columns.met as u32),
+            ("S", self.input_stride as u32),
+            ("SO", stride as u32),
+            ("FLIP", u32::from(self.flip)),
+            ("BIAS", u32::from(bias.is_some())),
+            ("RELU", u32::from(relu)),
+        ];
+        let (launched, grid, channels) = match variant {
+            ConvVariant::Coop => {
+                let (launched, tile, grid) = conv2d_coop::tile(gpu, self.flip, extents, phases)?;
+                consts.extend(tile);
+                (launched, grid, 0)
+            }
+            ConvVariant::Gemm => {
+                let (tile, grid) = gemm::tile(chosen, extents, phases);
+                consts.extend(tile);
+                (if self.flip { &gemm::BACKWARD_DATA } else { &gemm::FORWARD }, grid, 0)
+            }
+            _ => {
+                let file = match variant {
+                    ConvVariant::Lanes => &LANES,
+                    ConvVariant::Subgroup if self.takes_few_taps() => &TAPS,
+                    ConvVariant::Subgroup => &SUBGROUP,
+                    _ => &DIRECT,
+                };
+                let (tile, grid, channels) =
+                    self.tile(gpu, [rows_of, columns], (batch, [out_c, grid_h, grid_w]), phases);
+                consts.extend(tile);
+                (&file[direction], grid, channels)
+            }
+        };
+        let params = Params {
+            batch: batch as u32,
+            input: [in_c as u32, in_h as u32, in_w as u32],
+            output: [out_c as u32, out_h as u32, out_w as u32],
+            grid: [grid_h as u32, grid_w as u32],
+            padding: self.padding as u32,
+            first_px: columns.first as u32,
+            phases_x: columns.count as u32,
+            channels,
+            first_py: rows_of.first as u32,
+        };
+        // All rows of phases together meet every row of the kernel once.
+        let met = if rows_of.count == stride { self.kernel } else { rows_of.count * rows_of.met };
+        let outputs = batch * out_c * grid_h * grid_w * columns.count;
+        let bytes = 4 * (x.count() + weights.count() + out.count() * phases / (stride * stride));
+        gpu.next_work(2 * outputs * in_c * met * columns.met, bytes);
+        let bias = bias.unwrap_or(weights);
+        let mut spans = vec![x.span(), weights.span(), bias.span()];
+        spans.extend(peaks.map(Tensor::span));
+        spans.push(out.span());
+        gpu.launch(launched, &consts, &params, &spans, grid)
+    }
+
+    /// Constants, grid and channel block of the kernels with register blocks, for a grid of [channels, height, width].
+    fn tile(
+        &self,
+        gpu: &Gpu,
+        [rows_of, columns]: [Phases; 2],
+        (batch, [out_c, grid_h, grid_w]): (usize, [usize; 3]),
+        phases: usize,
+    ) -> (Vec<Const>, Grid, u32) {
+        let (variant, chosen) = self.choice;
+        let lanes = tiles::lanes(gpu, variant);
+        let (height, width) = (rows_of.met, columns.met);
+        let shape = [out_c, grid_h, grid_w];
+        let is_lanes = variant == ConvVariant::Lanes;
+        let [rows, positions, channels] = if is_lanes {
+            tiles::lanes_tile(gpu, shape, height * width, chosen)
+        } else {
+            tiles::tile(gpu, variant, shape, width, self.input_stride, chosen)
+        };
+        let (span, lines) = ((positions - 1) * self.input_stride + width, (rows - 1) * self.input_stride + height);
+        let at_once = if self.takes_few_taps() { height * width } else { width };
+        let consts = [
+            ("MB", channels),
+            ("RB", rows),
+            ("SHARED", rows - 1),
+            ("LINES", lines),
+            ("REST", (channels - 1) * rows * positions),
+            ("XB", positions),
+            ("SPAN", span),
+            ("LANES", lanes as usize),
+            ("WEIGHTS", (channels * at_once).div_ceil(lanes as usize)),
+            ("WINDOW", (span * lines).div_ceil(lanes as usize)),
+            ("TAPS", height * width),
+        ];
+        let blocks = batch * grid_h.div_ceil(rows) * grid_w.div_ceil(positions);
+        // With lanes over channels a workgroup has one block of positions, without one for each lane.
+        let (blocks_of, channels_of) =
+            if is_lanes { (1, channels * lanes as usize) } else { (lanes as usize, channels) };
+        let grid = Grid::linear(blocks, blocks_of).layers(phases * out_c.div_ceil(channels_of));
+        (consts.map(|(name, value)| (name, value as u32)).to_vec(), grid, channels as u32)
+    }
+}
+
+/// Neighbouring phases of the output's rows or columns, which meet equally many taps.
+#[derive(Clone, Copy)]
+struct Phases {
+    first: usize,
+    count: usize,
+    met: usize,
+}
