@@ -210,8 +210,8 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         ("HELD", ((channel_block * row_block) as u32).div_ceil(lanes)),
     ];
     let launched = match variant {
-        ConvVariant::Subgroup | ConvVariant::Lanes if lines => &WEIGHTS_LINES,
-        ConvVariant::Subgroup | ConvVariant::Lanes => &WEIGHTS_SUBGROUP,
+        ConvVariant::Subgroup if lines => &WEIGHTS_LINES,
+        ConvVariant::Subgroup => &WEIGHTS_SUBGROUP,
         _ => &WEIGHTS,
     };
     let params = WeightsParams {

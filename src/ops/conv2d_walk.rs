@@ -126,7 +126,7 @@ impl Walk {
     }
 
     fn takes_few_taps(&self) -> bool {
-        tiles::takes_all_taps(self.choice.0, self.kernel, self.output_stride)
+        self.choice.0 == ConvVariant::Subgroup && tiles::has_few_taps(self.kernel, self.output_stride)
     }
 
     /// One launch, for the output's rows and columns of these phases.
@@ -217,12 +217,7 @@ impl Walk {
         let lanes = tiles::lanes(gpu, variant);
         let (height, width) = (rows_of.met, columns.met);
         let shape = [out_c, grid_h, grid_w];
-        let is_lanes = variant == ConvVariant::Lanes;
-        let [rows, positions, channels] = if is_lanes {
-            tiles::lanes_tile(gpu, shape, height * width, chosen)
-        } else {
-            tiles::tile(gpu, variant, shape, width, self.input_stride, chosen)
-        };
+        let [rows, positions, channels] = tiles::tile(gpu, variant, shape, [height, width], self.input_stride, chosen);
         let (span, lines) = ((positions - 1) * self.input_stride + width, (rows - 1) * self.input_stride + height);
         let at_once = if self.takes_few_taps() { height * width } else { width };
         let consts = [
@@ -241,7 +236,7 @@ impl Walk {
         let blocks = batch * grid_h.div_ceil(rows) * grid_w.div_ceil(positions);
         // With lanes over channels a workgroup has one block of positions, without one for each lane.
         let (blocks_of, channels_of) =
-            if is_lanes { (1, channels * lanes as usize) } else { (lanes as usize, channels) };
+            if variant == ConvVariant::Lanes { (1, channels * lanes as usize) } else { (lanes as usize, channels) };
         let grid = Grid::linear(blocks, blocks_of).layers(phases * out_c.div_ceil(channels_of));
         (consts.map(|(name, value)| (name, value as u32)).to_vec(), grid, channels as u32)
     }

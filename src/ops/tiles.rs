@@ -126,6 +126,13 @@ fn best(gpu: &Gpu, channels: usize) -> Result<ConvVariant> {
 
 /// The variant for one problem, and its tile (channels, positions) where that was chosen beforehand.
 pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize; 2]>)> {
+    let (variant, tile) = any_conv2d_at(gpu, place)?;
+    let is_weights = place.0 == "backward-weights";
+    Ok((if is_weights && variant == ConvVariant::Lanes { ConvVariant::Subgroup } else { variant }, tile))
+}
+
+/// The same, where `lanes` may come out for a weight gradient, too.
+fn any_conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize; 2]>)> {
     if gpu.forced_variant(CONV2D).is_some() {
         return Ok((conv2d(gpu)?, None));
     }
@@ -143,9 +150,8 @@ pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize;
 
 /// Whether a problem that is `subgroup`'s is better done with lanes over channels: three taps a side at stride 1, from as
 /// many channels as lanes on. Fewer taps, more, strides and tiny planes leave it too few products to a read.
-fn suits_lanes(gpu: &Gpu, (pass, [_, to, kernel, stride, width]): Place) -> bool {
-    let lanes = lanes(gpu, ConvVariant::Lanes) as usize;
-    pass != "backward-weights" && kernel == 3 && stride == 1 && to >= lanes && width >= 4
+fn suits_lanes(gpu: &Gpu, (_, [_, to, kernel, stride, width]): Place) -> bool {
+    kernel == 3 && stride == 1 && to >= lanes(gpu, ConvVariant::Lanes) as usize && width >= 4
 }
 
 /// Extents of a product from which cooperative matrices are chosen: a tile of less lies for the most part past the edge.
@@ -203,11 +209,8 @@ pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, s
     // Backward-data goes phase by phase, each with stride 1.
     let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
     let extent = width.div_ceil(phases);
-    if variant == ConvVariant::Lanes {
-        let [_, positions, channels] = lanes_tile(gpu, [to, extent, extent], kernel.div_ceil(phases).pow(2), None);
-        return [channels, positions];
-    }
-    let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], kernel.div_ceil(phases), stride, None);
+    let taps = [kernel.div_ceil(phases); 2];
+    let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], taps, stride, None);
     [channels, positions]
 }
 
@@ -269,12 +272,7 @@ fn bounds(gpu: &Gpu) -> Bounds {
 ///
 /// A turn has `taps` products for each sum. Mesa 25 is fastest with some 576 products, and a third slower with twice as many;
 /// 22 wants those.
-pub fn lanes_tile(
-    gpu: &Gpu,
-    [channels, height, width]: [usize; 3],
-    taps: usize,
-    chosen: Option<[usize; 2]>,
-) -> [usize; 3] {
+fn lanes_tile(gpu: &Gpu, [channels, height, width]: [usize; 3], taps: usize, chosen: Option<[usize; 2]>) -> [usize; 3] {
     let groups = channels.div_ceil(lanes(gpu, ConvVariant::Lanes) as usize);
     let (most, block) = match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
         (true, true) => (576, 1),
@@ -282,7 +280,7 @@ pub fn lanes_tile(
         (true, false) => (1152, if groups.is_multiple_of(2) { 2 } else { 1 }),
         (false, _) => (144, 1),
     };
-    let [block, positions] = chosen.unwrap_or([block, shared(width, 8)]);
+    let [block, positions] = chosen.unwrap_or([block, positions(gpu, ConvVariant::Lanes, width, false)]);
     let fitting = (most / (taps * block * positions)).min(MOST_CHOSEN_SUMS / (block * positions));
     [shared(height, fitting.clamp(1, 8)), positions, block]
 }
@@ -318,8 +316,9 @@ fn rows(variant: ConvVariant, height: usize, stride: usize, most: usize) -> usiz
 /// Positions of a row to one invocation; `many` where a read of x must serve many of them to be worth it.
 fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
     match (variant, gpu.adapter().is_software()) {
-        (ConvVariant::Subgroup | ConvVariant::Lanes, _) if many => even(width, 5, 8),
-        (ConvVariant::Subgroup | ConvVariant::Lanes, _) => even(width, 3, 5),
+        (ConvVariant::Lanes, _) => shared(width, 8),
+        (ConvVariant::Subgroup, _) if many => even(width, 5, 8),
+        (ConvVariant::Subgroup, _) => even(width, 3, 5),
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
         (ConvVariant::Gemm | ConvVariant::Coop, _) => 4,
@@ -328,15 +327,18 @@ fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize
 }
 
 /// Rows, positions and output channels to one invocation, forward and backward-data, for an output grid of
-/// [channels, height, width]; `taps` is a tap row's length, `chosen` channels and positions chosen beforehand.
+/// [channels, height, width]; `taps` are rows and columns of them, `chosen` channels and positions chosen beforehand.
 pub fn tile(
     gpu: &Gpu,
     variant: ConvVariant,
     [channels, height, width]: [usize; 3],
-    taps: usize,
+    taps: [usize; 2],
     stride: usize,
     chosen: Option<[usize; 2]>,
 ) -> [usize; 3] {
+    if variant == ConvVariant::Lanes {
+        return lanes_tile(gpu, [channels, height, width], taps[0] * taps[1], chosen);
+    }
     let most = bounds(gpu);
     let rows = rows(variant, height, stride, most.rows);
     if let Some([channels, positions]) = chosen {
@@ -345,25 +347,24 @@ pub fn tile(
     // Few sums to a read of x, or no line of x that rows share.
     let positions = positions(gpu, variant, width, channels * rows <= 16 || stride > 1);
     let block = match variant {
-        ConvVariant::Subgroup | ConvVariant::Lanes => {
-            let fitting = (most.products / (taps * rows * positions)).min(most.sums / (rows * positions));
+        ConvVariant::Subgroup => {
+            let fitting = (most.products / (taps[1] * rows * positions)).min(most.sums / (rows * positions));
             shared(channels, fitting.min(32))
         }
         ConvVariant::Direct => shared(channels, 8),
         ConvVariant::Gemm | ConvVariant::Coop => 4,
-        ConvVariant::Naive => 1,
+        _ => 1,
     };
     [rows, positions, block]
 }
 
-/// Taps of a channel up to which the `subgroup` variant takes them all at once: four beat a loop over rows of taps, nine
-/// do not (`shaders/NOTES.md`).
-const MOST_TAPS_AT_ONCE: usize = 4;
+/// Taps up to which there are few: four at once beat a loop over rows of taps, nine do not (`shaders/NOTES.md`).
+const FEW_TAPS: usize = 4;
 
-/// Whether `conv2d_taps.wgsl` takes the place of `conv2d_subgroup.wgsl`: forward (`phases` 1), or backward-data by so many
-/// phases a side.
-pub fn takes_all_taps(variant: ConvVariant, kernel: usize, phases: usize) -> bool {
-    variant == ConvVariant::Subgroup && kernel.div_ceil(phases).pow(2) <= MOST_TAPS_AT_ONCE
+/// Whether a kernel has so few taps, in each of so many phases a side, that `conv2d_taps.wgsl` takes the place of
+/// `conv2d_subgroup.wgsl`.
+pub fn has_few_taps(kernel: usize, phases: usize) -> bool {
+    kernel.div_ceil(phases).pow(2) <= FEW_TAPS
 }
 
 /// What one invocation of the weight gradient has.
@@ -397,20 +398,19 @@ pub fn weight_tile(
     // Lanes run over input channels there: with fewer than lanes, some would have nothing to do. Without taps that rows
     // have in common there is no line to keep; and a chosen tile may be too large for it.
     let serves = in_channels >= lanes && kernel > stride && taps <= MOST_LINE_SUMS;
-    let shares = matches!(variant, ConvVariant::Subgroup | ConvVariant::Lanes);
-    if shares && serves && line_channels * taps <= MOST_CHOSEN_SUMS {
+    if variant == ConvVariant::Subgroup && serves && line_channels * taps <= MOST_CHOSEN_SUMS {
         return WeightTile { lines: true, channels: line_channels, rows: kernel, positions: line_positions };
     }
     let positions =
         chosen.map_or_else(|| positions(gpu, variant, width, out_channels <= 4), |[_, positions]| positions);
     let (channels, most) = match (variant, gpu.adapter().is_software()) {
-        (ConvVariant::Subgroup | ConvVariant::Lanes, _) => {
+        (ConvVariant::Subgroup, _) => {
             let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * kernel * positions)).min(16));
             (channels, (MOST_WEIGHT_PRODUCTS / (channels * kernel * positions)).clamp(1, 4))
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
-        (ConvVariant::Gemm | ConvVariant::Coop | ConvVariant::Naive, _) => (1, 1),
+        _ => (1, 1),
     };
     // As many rows as leave work for every lane.
     let rows = (in_channels * kernel).div_ceil(lanes).min(most);

@@ -55,14 +55,14 @@ fn file(gpu: &Gpu, variant: ConvVariant, case: Case, sum: Sum) -> &'static str {
     let lines = || {
         let channels = [case.wide_c, case.narrow_c];
         let extents = [case.kernel, case.window.stride, case.narrow()[3]];
-        tiles::weight_tile(gpu, variant, channels, extents, None).lines
+        tiles::weight_tile(gpu, ConvVariant::Subgroup, channels, extents, None).lines
     };
     let phases = if sum == Sum::Spread { case.window.stride } else { 1 };
     match (variant, sum == Sum::Weights) {
         (ConvVariant::Naive, _) => "conv2d_naive",
         (ConvVariant::Direct, false) => "conv2d",
         (ConvVariant::Direct, true) => "conv2d_weights",
-        (ConvVariant::Subgroup, false) if tiles::takes_all_taps(variant, case.kernel, phases) => "conv2d_taps",
+        (ConvVariant::Subgroup, false) if tiles::has_few_taps(case.kernel, phases) => "conv2d_taps",
         (ConvVariant::Subgroup, false) => "conv2d_subgroup",
         (ConvVariant::Lanes, false) => "conv2d_lanes",
         (ConvVariant::Coop, false) => "conv2d_coop",
@@ -104,16 +104,9 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
             amid(gpu, case.wide(), |dx| conv2d::backward_data(gpu, &narrow, &w, window, dx))
         })?;
         let gradient = case.sum_weight(&wide_values, &narrow_values);
-        // The weight gradient of `lanes` is that of `subgroup`, which is another entry of the table.
-        if variant != ConvVariant::Lanes {
-            trial.check(
-                subject("backward-weights", Sum::Weights),
-                &name,
-                &gradient,
-                Within::Terms(positions),
-                &|gpu| amid(gpu, case.weight(), |dw| conv2d::backward_weights(gpu, &wide, &narrow, window, dw)),
-            )?;
-        }
+        trial.check(subject("backward-weights", Sum::Weights), &name, &gradient, Within::Terms(positions), &|gpu| {
+            amid(gpu, case.weight(), |dw| conv2d::backward_weights(gpu, &wide, &narrow, window, dw))
+        })?;
         if variant == ConvVariant::Direct {
             // The bias's gradient is a reduction, whatever the variant.
             let sums = channel_sums(case.narrow(), &narrow_values);
@@ -137,15 +130,13 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
             trial.check(subject("backward-data", Sum::Gathered), &name, &wanted, to_narrow, &|gpu| {
                 amid(gpu, whole.narrow(), |dx| conv2d::transpose_backward_data(gpu, dy, &w, window, dx))
             })?;
-            if variant != ConvVariant::Lanes {
-                trial.check(
-                    subject("backward-weights", Sum::Weights),
-                    &name,
-                    &gradient,
-                    Within::Terms(positions),
-                    &|gpu| amid(gpu, whole.weight(), |dw| conv2d::transpose_backward_weights(gpu, x, dy, window, dw)),
-                )?;
-            }
+            trial.check(
+                subject("backward-weights", Sum::Weights),
+                &name,
+                &gradient,
+                Within::Terms(positions),
+                &|gpu| amid(gpu, whole.weight(), |dw| conv2d::transpose_backward_weights(gpu, x, dy, window, dw)),
+            )?;
         }
     }
     Ok(())
