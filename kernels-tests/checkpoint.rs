@@ -214,6 +214,24 @@ fn the_same_weights_are_the_same_bytes() {
 }
 
 #[test]
+fn a_bit_that_changed_on_the_disk_is_noticed() {
+    let (gpu, folder) = (gpu(), TempFolder::new("checkpoint"));
+    let path = folder.path().join("weights.safetensors");
+    network("lenet", 1).save(&gpu, &path, &[("epoch", "1".to_owned())]).unwrap();
+    let good = fs::read(&path).unwrap();
+    for at in (8..good.len()).step_by(good.len() / 97) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 4;
+        let text = StateDict::from_bytes(&path, &damaged).expect_err("damage goes unnoticed").to_string();
+        assert_one_line(&text, &path, &[]);
+    }
+    // The last byte is the highest of a weight's: the number stays a number.
+    let damaged = [&good[..good.len() - 1], &[good[good.len() - 1] ^ 0x80]].concat();
+    let text = StateDict::from_bytes(&path, &damaged).unwrap_err().to_string();
+    assert_one_line(&text, &path, &["is damaged", "checksum"]);
+}
+
+#[test]
 fn running_statistics_travel_too() {
     let (gpu, folder) = (gpu(), TempFolder::new("checkpoint"));
     let path = folder.path().join("bn.safetensors");

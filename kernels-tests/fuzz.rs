@@ -18,7 +18,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use fuzzing::{MIB, Target, parse, run};
-use mutate::{Dice, damage, damage_text};
+use mutate::{Dice, damage, damage_text, sealed};
 use safetensors::tensor::{Dtype, TensorView};
 use shadegrad::data::{self, Images, cifar10, download};
 use shadegrad::nn::StateDict;
@@ -128,8 +128,8 @@ fn weights() -> Vec<u8> {
     let tensors = [("conv.weight", vec![3, 1, 2, 2], 48), ("conv.bias", vec![3], 12), ("empty", vec![0], 0)];
     let views =
         tensors.map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape, &values[..bytes]).unwrap()));
-    let notes = HashMap::from([("model".to_owned(), "lenet".to_owned())]);
-    safetensors::serialize(views, Some(notes)).unwrap()
+    let notes = [("model", "lenet".to_owned()), ("md5", "0".repeat(32))].map(|(key, value)| (key.to_owned(), value));
+    sealed(safetensors::serialize(views, Some(HashMap::from(notes))).unwrap())
 }
 
 fn read_weights(bytes: &[u8]) -> Result<(), String> {
@@ -148,11 +148,11 @@ fn weights_files() {
         // Half of the damage is to the header's words, with a length that fits again.
         if dice.below(2) == 0 {
             let text = (0..1 + dice.below(3)).fold(header.to_owned(), |text, _| damage_text(&text, &words, dice));
-            return [&(text.len() as u64).to_le_bytes(), text.as_bytes(), values].concat();
+            return sealed([&(text.len() as u64).to_le_bytes(), text.as_bytes(), values].concat());
         }
         let mut bytes = whole.clone();
         damage(&mut bytes, dice);
-        bytes
+        if dice.below(2) == 0 { bytes } else { sealed(bytes) }
     };
     assert_eq!(parse(&whole, &read_weights).map(|found| found.0), Ok(true));
     run(Target { name: "weights", share: 1, make: &make, parser: &read_weights, bound: |length| 32 * length + 65_536 });

@@ -96,3 +96,18 @@ pub fn damage_text(text: &str, words: &[&str], dice: &mut Dice) -> String {
     };
     format!("{}{fresh}{}", &text[..start], &text[end..])
 }
+
+/// A safetensors file with the checksum that its bytes should have, where it has one: damage that its reader would
+/// otherwise never look at.
+pub fn sealed(mut file: Vec<u8>) -> Vec<u8> {
+    const MARK: &[u8] = b"\"md5\":\"";
+    let Some(at) = file.windows(MARK.len()).position(|part| part == MARK).map(|at| at + MARK.len()) else {
+        return file;
+    };
+    if let Some(place) = file.get_mut(at..at + 32) {
+        place.fill(b'0');
+        let sum = shadegrad::files::fingerprint([&file[..]]);
+        file[at..at + 32].copy_from_slice(sum.as_bytes());
+    }
+    file
+}

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::data::Images;
 use crate::files;
 use crate::gpu::Gpu;
-use crate::nn::{Layer, Network, with_sorted_header};
+use crate::nn::{Layer, Network, sealed};
 use crate::ood::features::Head;
 use crate::ood::fit::{Fit, Settings, Vim};
 
@@ -81,11 +80,11 @@ pub fn head(gpu: &Gpu, network: &Network) -> Result<Head, LabError> {
 
 /// The fit in a file's contents, if it is whole and of this origin.
 pub fn from_bytes(bytes: &[u8], origin: &str, count: usize, head: &Head) -> Option<Fit> {
-    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
-    if header.metadata().as_ref()?.get("origin")? != origin {
+    let file = sealed::decode(bytes).ok()?;
+    if file.intact != Some(true) || file.notes.get("origin")? != origin {
         return None;
     }
-    let file = SafeTensors::deserialize(bytes).ok()?;
+    let file = file.arrays;
     let size = head.size();
     let side = |name: &str| file.tensor(name).ok()?.shape().first().copied();
     let floats = |name: &str, length: usize| -> Option<Vec<f64>> {
@@ -133,5 +132,5 @@ pub fn to_bytes(origin: &str, fit: &Fit, head: &Head) -> Result<Vec<u8>, safeten
         views.push((name, TensorView::new(Dtype::F64, shape, bytemuck::cast_slice(values))?));
     }
     let notes = HashMap::from([("origin".to_owned(), origin.to_owned())]);
-    safetensors::serialize(views, Some(notes)).and_then(with_sorted_header)
+    sealed::encode(views, notes)
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 
 use crate::files::{self, FileError};
 use crate::gpu::{Gpu, GpuError, Tensor};
 
 use super::network::Network;
+use super::sealed;
 
 /// A weights file is never larger than this; a larger one is not read.
 const MAX_BYTES: u64 = 1 << 30;
@@ -22,6 +23,11 @@ pub enum CheckpointError {
     Gpu(#[from] GpuError),
     #[error("{} is not a safetensors file: {reason}", .path.display())]
     Format { path: PathBuf, reason: String },
+    #[error(
+        "{} is damaged: its bytes do not have the checksum that it notes (if it was changed on purpose, save it without the \
+         note 'md5')", .path.display()
+    )]
+    Damaged { path: PathBuf },
     #[error("{}: tensor '{name}' is stored as {dtype}, but f32 is needed (convert it with .float())", .path.display())]
     Dtype { path: PathBuf, name: String, dtype: String },
     #[error("{} does not hold the weights of '{model}': tensor '{name}' {problem}", .path.display())]
@@ -46,15 +52,12 @@ impl StateDict {
 
     /// The same for a file's contents; `path` is for messages.
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let format = |error: safetensors::SafeTensorError| CheckpointError::Format {
-            path: path.to_owned(),
-            reason: files::one_line(&error.to_string()),
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let file = SafeTensors::deserialize(bytes).map_err(format)?;
+        let file = sealed::decode(bytes).map_err(|reason| CheckpointError::Format { path: path.to_owned(), reason })?;
+        if file.intact == Some(false) {
+            return Err(CheckpointError::Damaged { path: path.to_owned() });
+        }
         let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
+        for (name, view) in file.arrays.iter() {
             // Batch-norm's step counter is the one integer in a state_dict; nothing here reads it.
             if name.ends_with(".num_batches_tracked") {
                 continue;
@@ -69,7 +72,7 @@ impl StateDict {
             }
             tensors.insert(name.to_owned(), (view.shape().to_vec(), values));
         }
-        Ok(Self { path: path.to_owned(), tensors, metadata })
+        Ok(Self { path: path.to_owned(), tensors, metadata: file.notes })
     }
 
     /// The model that the file says it belongs to.
@@ -154,18 +157,7 @@ impl Network {
             notes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         metadata.insert("model".to_owned(), self.architecture().name.clone());
         metadata.insert("shadegrad".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-        let bytes = safetensors::serialize(views, Some(metadata)).and_then(with_sorted_header).map_err(format)?;
+        let bytes = sealed::encode(views, metadata).map_err(format)?;
         Ok(files::write(path, &bytes)?)
     }
-}
-
-/// The notes come from a hash map, in another order in each run. Sorted, they take the same room, and the
-/// same weights are the same bytes.
-pub(crate) fn with_sorted_header(mut file: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
-    let (length, _) = SafeTensors::read_metadata(&file)?;
-    let room = &mut file[8..8 + length];
-    let header: BTreeMap<String, BTreeMap<String, serde_json::Value>> = serde_json::from_slice(room)?;
-    let sorted = serde_json::to_vec(&header)?;
-    room[..sorted.len()].copy_from_slice(&sorted);
-    Ok(file)
 }

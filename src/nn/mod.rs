@@ -6,9 +6,9 @@ mod network;
 mod optimizer;
 mod parameters;
 mod schedule;
+pub(crate) mod sealed;
 pub mod whitening;
 
-pub(crate) use checkpoint::with_sorted_header;
 pub use checkpoint::{CheckpointError, NamedArray, StateDict};
 pub use layer::{Layer, Mode};
 pub use network::{Architecture, Bound, Network, Task};

@@ -1,19 +1,19 @@
 //! The state of a run between two steps, in one file beside its checkpoints: a run that goes on from it ends with the
 //! bits of a run that was never interrupted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::data::DataSet;
 use crate::files::{self, FileError};
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::{Network, Optimizer};
+use crate::nn::{Network, Optimizer, sealed};
 use crate::ops::choices;
 
 use super::super::LabError;
@@ -36,7 +36,7 @@ const REST: &str = "state";
 const REFUGE: &str = "refuge.";
 
 /// Raised when the meaning of anything in the file changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Where a run stands between two steps.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -158,11 +158,15 @@ impl State {
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, LabError> {
         let damaged = |reason: String| LabError::State { path: path.to_owned(), problem: reason };
         let unreadable = |reason: &str| damaged(format!("it is damaged: {}", files::one_line(reason)));
-        let file = SafeTensors::deserialize(bytes).map_err(|error| unreadable(&error.to_string()))?;
+        let sealed::Sealed { arrays: file, intact, .. } =
+            sealed::decode(bytes).map_err(|reason| unreadable(&reason))?;
         let rest = file.tensor(REST).map_err(|error| unreadable(&error.to_string()))?;
         let rest: Value = serde_json::from_slice(rest.data()).map_err(|error| unreadable(&error.to_string()))?;
         if rest["format"] != json!(FORMAT) {
             return Err(damaged("it is another version's of the program".to_owned()));
+        }
+        if intact != Some(true) {
+            return Err(unreadable("its bytes do not have the checksum that it notes"));
         }
         let rest: Rest = serde_json::from_value(rest).map_err(|error| unreadable(&error.to_string()))?;
         if !rest.position.is_possible() {
@@ -349,9 +353,9 @@ impl Keeper<'_> {
 fn encode(numbers: &[(String, Vec<f32>)], rest: &[u8]) -> Result<Vec<u8>, SafeTensorError> {
     let mut views = vec![(REST, TensorView::new(Dtype::U8, vec![rest.len()], rest)?)];
     for (name, values) in numbers {
-        views.push((name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?));
+        views.push((name.as_str(), TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?));
     }
-    safetensors::serialize(views, None)
+    sealed::encode(views, HashMap::new())
 }
 
 #[cfg(test)]
