@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use folder::TempFolder;
 use md5::{Digest, Md5};
 use server::{Server, keep_silent, reply, serve};
-use shadegrad::data::download::{self, DownloadError, Progress, Source};
+use shadegrad::data::download::{self, CIFAR10, CIFAR100, DownloadError, Progress, SVHN, Set, Source};
 use shadegrad::data::{self, verify};
 use tar::EntryType;
 use tarball::{Entry, entries, gzip, tar};
@@ -55,7 +55,7 @@ impl Case {
 
     fn source(&self, server: &Server) -> Source {
         let md5 = Md5::digest(&self.archive).iter().map(|byte| format!("{byte:02X}")).collect();
-        Source { url: format!("{}/archive", server.address), bytes: self.archive.len() as u64, md5 }
+        Source { set: &CIFAR10, url: format!("{}/archive", server.address), bytes: self.archive.len() as u64, md5 }
     }
 
     fn run(&self, server: &Server) -> Result<(), DownloadError> {
@@ -254,7 +254,7 @@ fn another_file_than_the_archive_is_not_fetched() {
     let server = Server::new(|_, stream| reply(stream, "200 OK", &[], Some(12), b"<html></html"));
     let outcome = case.run(&server);
     assert!(matches!(outcome, Err(DownloadError::Length { found: 12, .. })), "{outcome:?}");
-    case.assert_refused(outcome, &["12 bytes", "not the official one"]);
+    case.assert_refused(outcome, &["12 bytes", "but the official one has"]);
     assert!(fs::read(case.part()).unwrap() == case.archive[..100], "what came before is kept");
 
     // Without an announced length the excess shows at the end, and an early end looks like a broken connection.
@@ -373,7 +373,7 @@ fn what_is_no_archive_is_refused_and_many_entries_are_too() {
         let case = Case { archive, ..Case::good() };
         let outcome = case.run(&good_server(&case.archive));
         assert!(matches!(outcome, Err(DownloadError::Archive { .. })), "{outcome:?}");
-        case.assert_refused(outcome, &["not CIFAR-10's", words]);
+        case.assert_refused(outcome, &["not the data set's", words]);
     }
 }
 
@@ -390,6 +390,74 @@ fn comments_and_other_spellings_of_the_folder_are_passed_over() {
     let case = Case::new(&all);
     case.run(&good_server(&case.archive)).unwrap();
     case.assert_whole();
+}
+
+/// A set's file as a server on this machine has it.
+fn source(set: &'static Set, file: &[u8], server: &Server) -> Source {
+    let md5 = Md5::digest(file).iter().map(|byte| format!("{byte:02x}")).collect();
+    Source { set, url: server.address.clone(), bytes: file.len() as u64, md5 }
+}
+
+#[test]
+fn the_test_pictures_of_cifar100_come_out_of_its_archive() {
+    let temp = TempFolder::new("download-cifar100");
+    let record = |fine: u8| [&[fine / 5, fine][..], &[fine; 3072]].concat();
+    let inside = |name: &str, bytes: Vec<u8>| Entry::file(&format!("cifar-100-binary/{name}"), bytes);
+    let all = || {
+        vec![
+            Entry::folder("cifar-100-binary/"),
+            inside("train.bin", record(3)),
+            inside("fine_label_names.txt", b"apple\n".to_vec()),
+            inside("test.bin", [record(7), record(99)].concat()),
+        ]
+    };
+    let fetch = |entries: &[Entry], folder: &Path| {
+        let archive = gzip(&tar(entries));
+        let server = good_server(&archive);
+        download::download(&source(&CIFAR100, &archive, &server), folder, PATIENCE, &mut |_| {})
+    };
+    let folder = temp.path().join("good");
+    fetch(&all(), &folder).unwrap();
+    assert_eq!(listing(&folder), ["test.bin"], "what is not used takes no room");
+    let images = data::outliers(folder.to_str().unwrap(), 9).unwrap();
+    assert_eq!((images.labels, images.bytes[3072]), (vec![7, 99], 99));
+
+    type Change = fn(&mut Vec<Entry>);
+    let cases: [(Change, &str); 5] = [
+        (|all| drop(all.remove(3)), "'test.bin' is missing"),
+        (|all| all[3].claims = 30_740_001, "more than the 30740000"),
+        (|all| all[1].claims = 153_700_001, "none of the data set's files"),
+        (|all| all[2].bytes = vec![0; 1 << 17], "none of the data set's files"),
+        (|all| all[2].path = "cifar-100-binary/deeper/x".to_owned(), "none of the data set's files"),
+    ];
+    for (change, words) in cases {
+        let (mut entries, folder) = (all(), temp.path().join("bad"));
+        change(&mut entries);
+        entries[2].claims = entries[2].bytes.len() as u64;
+        let text = fetch(&entries, &folder).unwrap_err().to_string();
+        assert!(text.contains(words) && !text.contains('\n'), "{text}");
+        assert!(!folder.exists(), "{words}");
+    }
+}
+
+#[test]
+fn a_set_of_one_file_is_kept_as_it_is() {
+    let temp = TempFolder::new("download-svhn");
+    let (file, folder) = ((0..200_000u32).map(|at| (at % 251) as u8).collect::<Vec<_>>(), temp.path().join("svhn"));
+    // Broken off once, it goes on.
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("test_32x32.mat.part"), &file[..150_000]).unwrap();
+    let server = good_server(&file);
+    download::download(&source(&SVHN, &file, &server), &folder, PATIENCE, &mut |_| {}).unwrap();
+    assert_eq!(server.asked()[0].1, Some(150_000));
+    assert_eq!(listing(&folder), ["test_32x32.mat"]);
+    assert!(fs::read(folder.join("test_32x32.mat")).unwrap() == file);
+    // Another file of that length is none.
+    let (other, folder) = (vec![1; file.len()], temp.path().join("other"));
+    let server = good_server(&other);
+    let outcome = download::download(&source(&SVHN, &file, &server), &folder, PATIENCE, &mut |_| {});
+    assert!(matches!(outcome, Err(DownloadError::Checksum { .. })), "{outcome:?}");
+    assert!(!folder.exists());
 }
 
 fn write_batches(folder: &Path, records: usize) {
@@ -480,9 +548,13 @@ fn the_command_says_what_is_wrong_in_one_line() {
     refused(&["data", "download", "cifar10", "--to", &under], &["cannot write", "--to"]);
     let said = refused(&["data", "verify"], &["does not hold CIFAR-10", "data_batch_1.bin", "6 faults more"]);
     assert_eq!(said.len(), 7, "a line a file: {said:?}");
-    let unknown = shadegrad(temp.path(), &["data", "download", "cifar100"]);
+    for (set, megabytes) in [("cifar100", "160 MiB"), ("svhn", "61 MiB")] {
+        let arguments = ["ood", "--weights", "assets/lenet.safetensors", "--data", "shapes", "--ood", set];
+        refused(&arguments, &["is not at", &format!("'shadegrad data download {set}'"), megabytes]);
+    }
+    let unknown = shadegrad(temp.path(), &["data", "download", "cifar1000"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(lines(&unknown.stderr)[0].contains("cifar10"), "{:?}", lines(&unknown.stderr));
+    assert!(lines(&unknown.stderr)[0].contains("cifar1000"), "{:?}", lines(&unknown.stderr));
 }
 
 /// Where downloads live is another place on every system; here it is set by a variable.
@@ -515,4 +587,14 @@ fn what_was_downloaded_is_found() {
     assert_eq!(report["train_classes"][9], 5000);
     let words = ["already", "--data cifar10"];
     assert!(words.iter().all(|word| said(&["data", "download", "cifar10"])[0].contains(word)));
+    // So are others' test pictures, as many as there should be.
+    let folder = temp.path().join("shadegrad").join("cifar-100-binary");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("test.bin"), vec![0; 3074 * 10_000]).unwrap();
+    let words = ["already", "--ood cifar100"];
+    assert!(words.iter().all(|word| said(&["data", "download", "cifar100"])[0].contains(word)));
+    let scores = temp.path().join("scores").display().to_string();
+    let weights = ["ood", "--weights", "assets/lenet.safetensors", "--data", "cifar10"];
+    let found = said(&[&weights[..], &["--ood", "cifar100", "--count", "20", "--out", &scores]].concat()).concat();
+    assert!(found.contains("CIFAR-100") && found.contains("AUROC"), "{found}");
 }

@@ -20,6 +20,7 @@ use std::path::Path;
 use fuzzing::{MIB, Target, parse, run};
 use mutate::{Dice, damage, damage_text, sealed};
 use safetensors::tensor::{Dtype, TensorView};
+use shadegrad::data::download::{CIFAR10, Contents};
 use shadegrad::data::{self, Images, cifar10, download};
 use shadegrad::nn::StateDict;
 
@@ -293,6 +294,7 @@ fn small_archive() -> Vec<tarball::Entry> {
 
 fn walk(bytes: &[u8]) -> Result<(), String> {
     let mut chunk = [0; 4096];
+    let Contents::Archive(layout) = &CIFAR10.contents else { panic!("CIFAR-10 comes as an archive") };
     let mut take = |_: &'static str, contents: &mut dyn Read| {
         let mut total = 0;
         while let Ok(count @ 1..) = contents.read(&mut chunk) {
@@ -300,7 +302,7 @@ fn walk(bytes: &[u8]) -> Result<(), String> {
         }
         Ok(total)
     };
-    download::walk(bytes, &mut take).map(drop).map_err(|error| error.to_string())
+    download::walk(bytes, layout, &mut take).map(drop).map_err(|error| error.to_string())
 }
 
 /// The decompressor's window and tables.

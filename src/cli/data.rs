@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
-use crate::data::download::{self, PATIENCE, Progress, Source};
+use crate::data::download::{self, CIFAR10, CIFAR100, PATIENCE, Progress, SVHN, Set, Source};
 use crate::data::{self, DataError, verify};
 use crate::files;
 use crate::lab::LabError;
 
 use super::output;
+
+/// More than any of the files that are looked into has.
+const MAX_BYTES: u64 = 400 << 20;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -35,16 +38,46 @@ enum Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Known {
     Cifar10,
+    /// Its test pictures, for --ood
+    Cifar100,
+    /// The test pictures of its cropped digits, for --ood
+    Svhn,
+}
+
+impl Known {
+    fn set(self) -> &'static Set {
+        match self {
+            Self::Cifar10 => &CIFAR10,
+            Self::Cifar100 => &CIFAR100,
+            Self::Svhn => &SVHN,
+        }
+    }
+
+    /// What is in a folder, if the set is there as a whole.
+    fn found(self, folder: &Path) -> Option<String> {
+        let all = |file: &str, wanted: usize, read: fn(&[u8], usize) -> Result<data::Images, String>| {
+            let bytes = files::read(&folder.join(file), MAX_BYTES).ok()?;
+            (read(&bytes, usize::MAX).ok()?.count() == wanted).then(|| format!("{wanted} test images"))
+        };
+        match self {
+            Self::Cifar10 => (verify::verify(folder, verify::RECORDS).wrong() == 0)
+                .then(|| "50000 training and 10000 test images".to_owned()),
+            Self::Cifar100 => all("test.bin", 10_000, data::cifar100),
+            Self::Svhn => all(SVHN.file, 26_032, data::svhn),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
 struct Download {
     /// The data set
     set: Known,
-    /// Folder for its files [default: 'shadegrad/cifar-10-batches-bin' in your data folder, where '--data cifar10' looks]
+    /// Folder for its files [default: one under 'shadegrad' in your data folder, where '--data cifar10', '--ood cifar100'
+    /// and '--ood svhn' look]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// A mirror of cifar-10-binary.tar.gz; what comes from it must be the official archive to the bit
+    /// A mirror of the set's file (cifar-10-binary.tar.gz, cifar-100-binary.tar.gz, test_32x32.mat); what comes from it must
+    /// be the official file to the bit
     #[arg(long)]
     url: Option<String>,
     /// Seconds that a server may keep silent
@@ -93,24 +126,25 @@ fn write(out: &Path) -> Result<(), LabError> {
     Ok(())
 }
 
-/// The wanted folder, or the one where downloads live.
-fn folder(wanted: Option<&PathBuf>) -> Result<PathBuf, DataError> {
-    wanted.cloned().or_else(download::folder).ok_or(DataError::NoHome)
+/// The wanted folder, or the one where the set's download lives.
+fn folder(wanted: Option<&PathBuf>, set: &Set) -> Result<PathBuf, DataError> {
+    wanted.cloned().or_else(|| download::folder(set)).ok_or(DataError::NoHome)
 }
 
 fn fetch(args: &Download) -> Result<(), LabError> {
-    // There is one set; a second would make this a choice.
-    let Known::Cifar10 = args.set;
-    let folder = folder(args.to.as_ref())?;
+    let set = args.set.set();
+    let folder = folder(args.to.as_ref(), set)?;
+    let option = if args.set == Known::Cifar10 { "--data" } else { "--ood" };
     let how = match &args.to {
-        None => "--data cifar10".to_owned(),
-        Some(folder) => format!("--data {}", folder.display()),
+        None => format!("{option} {}", set.name),
+        Some(folder) => format!("{option} {}", folder.display()),
     };
-    if verify::verify(&folder, verify::RECORDS).wrong() == 0 {
-        output::say(&format!("CIFAR-10 is in {} already, whole; use it with {how}", folder.display()));
+    if args.set.found(&folder).is_some() {
+        output::say(&format!("{} is in {} already, whole; use it with {how}", set.title, folder.display()));
         return Ok(());
     }
-    let source = Source { url: args.url.clone().unwrap_or(Source::cifar10().url), ..Source::cifar10() };
+    let official = Source::of(set);
+    let source = Source { url: args.url.clone().unwrap_or_else(|| official.url.clone()), ..official };
     output::say(&format!("fetching {} ({} MiB) to {}", source.url, source.bytes >> 20, folder.display()));
     let bar = output::bytes_bar(source.bytes, "downloading");
     let patience = args.patience.map_or(PATIENCE, Duration::from_secs);
@@ -121,20 +155,23 @@ fn fetch(args: &Download) -> Result<(), LabError> {
     });
     bar.finish_and_clear();
     outcome.map_err(DataError::from)?;
-    let report = verify::verify(&folder, verify::RECORDS);
-    if report.wrong() > 0 {
-        return Err(refuse(&folder, &report));
-    }
-    let (train, test) = (report.train_classes.iter().sum::<usize>(), report.test_classes.iter().sum::<usize>());
-    output::say(&format!(
-        "CIFAR-10: {train} training and {test} test images in {}; use it with {how}",
-        folder.display()
-    ));
+    let Some(found) = args.set.found(&folder) else {
+        // The file has its checksum: so the fault is in the folder, or in the reader.
+        if args.set == Known::Cifar10 {
+            return Err(refuse(&folder, &verify::verify(&folder, verify::RECORDS)));
+        }
+        let path = folder.display();
+        return Err(LabError::Usage(format!(
+            "{path} does not hold {} after all: choose another folder with --to",
+            set.title
+        )));
+    };
+    output::say(&format!("{}: {found} in {}; use it with {how}", set.title, folder.display()));
     Ok(())
 }
 
 fn check(args: &Verify) -> Result<(), LabError> {
-    let folder = folder(args.folder.as_ref())?;
+    let folder = folder(args.folder.as_ref(), &CIFAR10)?;
     let report = verify::verify(&folder, verify::RECORDS);
     if args.json {
         output::json(&report)?;

@@ -24,13 +24,13 @@ use super::{Device, Subject, length, output};
 pub struct Args {
     #[command(flatten)]
     subject: Subject,
-    /// Out-of-distribution pictures: noise (fake: torchvision's FakeData), the test pictures of a data set, CIFAR-100's
-    /// test.bin or SVHN's test_32x32.mat (or their folders), a folder of pictures, or 'held-out': the classes that
-    /// --data NAME-without:CLASS,CLASS leaves out
+    /// Out-of-distribution pictures: noise (fake: torchvision's FakeData), the test pictures of a data set or of CIFAR-100 or
+    /// SVHN (as downloaded, or their test.bin, test_32x32.mat, or folder), a folder of pictures, or 'held-out': the classes
+    /// that --data NAME-without:CLASS,CLASS leaves out
     #[arg(
         long,
         default_value = "fake",
-        value_name = "fake|uniform|gaussian|rademacher|constant|blobs|shapes|cifar10|held-out|FILE|FOLDER"
+        value_name = "fake|uniform|gaussian|rademacher|constant|blobs|shapes|cifar10|cifar100|svhn|held-out|FILE|FOLDER"
     )]
     ood: String,
     /// At most so many pictures of each set [default: all test pictures, and as many of noise]

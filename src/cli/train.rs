@@ -181,6 +181,8 @@ struct Display {
     quiet: bool,
     /// Accuracy under PGD on the fixed training batch, after the last epoch.
     withstood: Option<f64>,
+    /// Whether training is to go back at an alarm.
+    rolls_back: bool,
 }
 
 impl Watch for Display {
@@ -210,17 +212,24 @@ impl Watch for Display {
         } else {
             output::say(&line)
         }
-        let now = epoch.robustness.pgd_train_accuracy;
-        if let (Some(true), Some(before), Some(now)) = (epoch.robustness.alarm, self.withstood, now) {
-            let then = match epoch.robustness.rolled_back_to {
-                Some(to) => format!("the weights go back to the end of epoch {to}, and training ends"),
-                None => "distrust accuracies under FGSM from here on".to_owned(),
+        let robustness = &epoch.robustness;
+        let (now, one_step) = (robustness.pgd_train_accuracy, robustness.fgsm_train_accuracy);
+        if let (Some(true), Some(now), Some(one_step)) = (robustness.alarm, now, one_step) {
+            let then = match (robustness.rolled_back_to, self.rolls_back) {
+                (Some(to), _) => format!("the weights go back to the end of epoch {to}, and training ends"),
+                (None, true) => "there is no epoch before to go back to, and training goes on".to_owned(),
+                (None, false) => "distrust accuracies under FGSM from here on".to_owned(),
+            };
+            let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+            let what = match self.withstood {
+                Some(before) if before - now > one_step - now => {
+                    format!("fell from {} to {}", percent(before), percent(now))
+                }
+                _ => format!("is {}, under FGSM {},", percent(now), percent(one_step)),
             };
             output::complain(&format!(
-                "alarm: accuracy under PGD on a fixed training batch fell from {:.1} to {:.1} % in epoch {}: this looks \
-                 like catastrophic overfitting, so {then}",
-                100.0 * before,
-                100.0 * now,
+                "alarm: accuracy under PGD on a fixed training batch {what} in epoch {}: this looks like catastrophic \
+                 overfitting, so {then}",
                 epoch.epoch
             ));
         }
@@ -310,7 +319,9 @@ pub fn run(args: Args, given: &[String], device: &Device) -> Result<(), LabError
     } else if !fresh {
         refuse_to_lose(&gpu, &settings, &set, &out)?;
     }
-    let mut display = Display { bar: ProgressBar::hidden(), epochs: args.epochs, quiet: args.json, withstood: None };
+    let rolls_back = settings.adversarial.is_some_and(|chosen| chosen.roll_back);
+    let (bar, epochs, quiet) = (ProgressBar::hidden(), args.epochs, args.json);
+    let mut display = Display { bar, epochs, quiet, withstood: None, rolls_back };
     let care = Care {
         from: state,
         every: args.save_every,

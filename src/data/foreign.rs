@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 
+use super::download::{CIFAR100, SVHN};
 use super::{DataError, Images, SIZE, folder, mat};
 
 /// More than any of these files has.
@@ -14,13 +15,17 @@ const MAX_BYTES: u64 = 400 << 20;
 const RECORD: usize = 2 + SIZE;
 
 /// Any set of pictures that can be out of distribution, of at most `count`: the test pictures of a data set ('shapes',
-/// 'cifar10' or a folder in CIFAR-10's layout), CIFAR-100 (`test.bin` or its folder), SVHN (`test_32x32.mat` or its folder),
-/// or a folder of pictures.
+/// 'cifar10' or a folder in CIFAR-10's layout), CIFAR-100 (the downloaded 'cifar100', `test.bin` or its folder), SVHN (the
+/// downloaded 'svhn', `test_32x32.mat` or its folder), or a folder of pictures.
 pub fn outliers(name: &str, count: usize) -> Result<Images, DataError> {
     if name == "shapes" || name == "cifar10" {
         return Ok(super::open(name)?.test.truncated(count));
     }
-    let path = Path::new(name);
+    let path = match name {
+        "cifar100" => &super::downloaded(&CIFAR100, "test.bin")?,
+        "svhn" => &super::downloaded(&SVHN, SVHN.file)?,
+        _ => Path::new(name),
+    };
     let inside = |file: &str| -> Option<PathBuf> { Some(path.join(file)).filter(|path| path.is_file()) };
     let damaged = |path: &Path| {
         let path = path.to_owned();

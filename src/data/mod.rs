@@ -106,10 +106,10 @@ pub enum DataError {
     #[error(transparent)]
     Download(#[from] download::DownloadError),
     #[error(
-        "CIFAR-10 is not at {}: 'shadegrad data download cifar10' fetches it (162 MiB); or give the folder that holds \
-         its binary files", .path.display()
+        "{} is not at {}: 'shadegrad data download {}' fetches it ({} MiB); or give the folder that holds its files",
+        .set.title, .path.display(), .set.name, .set.bytes >> 20
     )]
-    NotDownloaded { path: PathBuf },
+    NotDownloaded { set: &'static download::Set, path: PathBuf },
     #[error("there is no home folder to keep downloads in: give a folder")]
     NoHome,
 }
@@ -128,6 +128,12 @@ pub fn held_out(name: &str) -> Result<Images, DataError> {
     Ok(open(base)?.without(classes)?.1)
 }
 
+/// The folder of a set that was downloaded; this file of it is there.
+fn downloaded(set: &'static download::Set, file: &str) -> Result<PathBuf, DataError> {
+    let path = download::folder(set).ok_or(DataError::NoHome)?;
+    if path.join(file).exists() { Ok(path) } else { Err(DataError::NotDownloaded { set, path }) }
+}
+
 /// Opens `shapes`, the downloaded `cifar10`, a folder of CIFAR-10's files, or a folder with `train` and `test`;
 /// or any of these without some classes, `NAME-without:CLASS,CLASS`.
 pub fn open(name: &str) -> Result<DataSet, DataError> {
@@ -138,12 +144,7 @@ pub fn open(name: &str) -> Result<DataSet, DataError> {
         return Ok(built_in());
     }
     if name == "cifar10" {
-        let path = download::folder().ok_or(DataError::NoHome)?;
-        return if path.join("test_batch.bin").exists() {
-            cifar10::read(&path)
-        } else {
-            Err(DataError::NotDownloaded { path })
-        };
+        return cifar10::read(&downloaded(&download::CIFAR10, "test_batch.bin")?);
     }
     let path = Path::new(name);
     let missing = |reason: &str| FileError::Read { path: path.to_owned(), reason: reason.to_owned() };

@@ -1,5 +1,6 @@
 //! Pictures that a network was not trained for, by the names that the command line has for them.
 
+use super::download::{CIFAR100, SVHN};
 use super::{
     DataError, Images, blobs, constant_colours, fake_data, gaussian_noise, held_out, outliers, rademacher_noise,
     uniform_noise,
@@ -45,6 +46,8 @@ pub fn shown_name(name: &str) -> &str {
         "rademacher" => "Rademacher noise",
         "constant" => "plain colours",
         "held-out" => "held-out classes",
+        "cifar100" => CIFAR100.title,
+        "svhn" => SVHN.title,
         folder => folder.trim_end_matches('/').rsplit('/').next().unwrap_or(folder),
     }
 }

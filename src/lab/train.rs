@@ -216,7 +216,7 @@ pub fn train_kept(
         moving.meter.restart();
         (at.index, at.seconds) = (0, 0.0);
         at.withstood = moving.adversary.as_ref().and_then(Adversary::withstood);
-        if rolls_back && of == epoch {
+        if rolls_back && robustness.alarm != Some(true) {
             refuge = Some(Refuge::here(gpu, &network, &moving.optimizer)?);
         }
         at.spent = spent + started.elapsed().as_secs_f64();

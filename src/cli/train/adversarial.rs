@@ -35,8 +35,8 @@ pub struct Options {
     /// Weight of the divergence in the loss of 'trades' [default: 6]
     #[arg(long, value_name = "BETA", requires = "adv", value_parser = positive)]
     adv_beta: Option<f64>,
-    /// When the accuracy under PGD on a fixed batch falls by more than 0.2 from one epoch to the next, go back to the end
-    /// of the epoch before and end there
+    /// When the accuracy under PGD on a fixed batch falls by more than 0.2 from one epoch to the next, or is more than 0.2
+    /// below that under FGSM, go back to the end of the epoch before and end there
     #[arg(long, requires = "adv")]
     #[serde(default)]
     adv_roll_back: bool,

@@ -1,10 +1,11 @@
-//! Fetches CIFAR-10's official archive, goes on where an earlier attempt stopped, checks and unpacks it.
+//! Fetches a data set's official file, goes on where an earlier attempt stopped, checks and unpacks it.
 //!
-//! The archive grows as a `.part` file inside the wanted folder. Only when it has the published length and MD5 is it
+//! The file grows as a `.part` file inside the wanted folder. Only when it has the published length and MD5 is it
 //! unpacked, beside the files' places, and only when all of them are whole do they get their names.
 
 mod archive;
 mod fetch;
+mod sets;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek};
@@ -16,14 +17,16 @@ use md5::{Digest, Md5};
 
 use crate::files::{self, FileError};
 
-pub use archive::{NAMES, walk};
+pub use archive::walk;
+pub use sets::{CIFAR10, CIFAR100, Contents, Layout, NAMES, SVHN, Set};
 
 /// How long a server may keep silent.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where an archive is, and how to know it.
+/// Where a set's file is, and how to know it.
 #[derive(Clone, Debug)]
 pub struct Source {
+    pub set: &'static Set,
     pub url: String,
     pub bytes: u64,
     /// As hexadecimal digits, the way it is published.
@@ -31,13 +34,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// The binary version on the data set's own page (Krizhevsky 2009), where this MD5 stands too.
-    pub fn cifar10() -> Self {
-        Self {
-            url: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz".to_owned(),
-            bytes: 170_052_171,
-            md5: "c32a1d4ab5d03f1284b67883e8d87530".to_owned(),
-        }
+    /// Its authors' own.
+    pub fn of(set: &'static Set) -> Self {
+        Self { set, url: set.url.to_owned(), bytes: set.bytes, md5: set.md5.to_owned() }
     }
 }
 
@@ -68,16 +67,16 @@ pub enum DownloadError {
     )]
     Broken { url: String, reason: String, received: u64, total: u64 },
     #[error(
-        "{url} offers a file of {found} bytes, but the archive has {wanted}: it is not the official one; name another \
+        "{url} offers a file of {found} bytes, but the official one has {wanted}: name another \
          mirror with --url"
     )]
     Length { url: String, found: u64, wanted: u64 },
     #[error(
-        "checksum differs: what came from {url} has the MD5 {found}, but the archive has {wanted}; it was removed: try \
-         again, or name another mirror with --url"
+        "checksum differs: what came from {url} has the MD5 {found}, but the official file has {wanted}; it was removed: \
+         try again, or name another mirror with --url"
     )]
     Checksum { url: String, found: String, wanted: String },
-    #[error("the archive is not CIFAR-10's: {problem}; nothing was unpacked: name another mirror with --url")]
+    #[error("the archive is not the data set's: {problem}; nothing was unpacked: name another mirror with --url")]
     Archive { problem: String },
 }
 
@@ -90,20 +89,20 @@ pub enum Progress {
     Unpacking,
 }
 
-/// The folder where downloads live: `shadegrad/cifar-10-batches-bin` in the user's data folder. There is none for a
-/// user without a home.
-pub fn folder() -> Option<PathBuf> {
+/// The folder where a set's download lives: `shadegrad/cifar-10-batches-bin` in the user's data folder, and so on. There is
+/// none for a user without a home.
+pub fn folder(set: &Set) -> Option<PathBuf> {
     let places = base_strategy::choose_native_strategy().ok()?;
     // Windows copies its roaming data folder over the network at every login, so the local one is better.
     let data = if cfg!(windows) { places.cache_dir() } else { places.data_dir() };
-    Some(data.join("shadegrad").join("cifar-10-batches-bin"))
+    Some(data.join("shadegrad").join(set.folder))
 }
 
 fn write_error(path: &Path) -> impl Fn(io::Error) -> DownloadError {
     move |error| DownloadError::Write { path: path.to_owned(), reason: files::reason(&error) }
 }
 
-/// Fetches, checks and unpacks an archive into `folder`; `patience` is how long a server may keep silent.
+/// Fetches and checks a set's file, and unpacks it into `folder`; `patience` is how long a server may keep silent.
 pub fn download(
     source: &Source,
     folder: &Path,
@@ -113,10 +112,10 @@ pub fn download(
     let agent = fetch::agent(source, patience)?;
     let fresh = !folder.exists();
     fs::create_dir_all(folder).map_err(write_error(folder))?;
-    let mut part = Part::open(folder)?;
+    let mut part = Part::open(folder, source.set)?;
     let outcome = fetch::fetch(&agent, source, &mut part, patience, watch)
         .and_then(|()| check(source, &mut part, watch))
-        .and_then(|()| place(folder, &mut part, watch));
+        .and_then(|()| place(folder, source.set, &mut part, watch));
     if outcome.is_ok() || part.worthless {
         part.remove()?;
     }
@@ -127,7 +126,7 @@ pub fn download(
     outcome
 }
 
-/// The archive as far as it is here. The file is locked while it is open, and everything goes through this one handle.
+/// The file as far as it is here. The file is locked while it is open, and everything goes through this one handle.
 struct Part {
     file: File,
     path: PathBuf,
@@ -136,8 +135,8 @@ struct Part {
 }
 
 impl Part {
-    fn open(folder: &Path) -> Result<Self, DownloadError> {
-        let path = folder.join("cifar-10-binary.tar.gz.part");
+    fn open(folder: &Path, set: &Set) -> Result<Self, DownloadError> {
+        let path = folder.join(format!("{}.part", set.file));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(&path).map_err(write_error(&path))?;
@@ -173,7 +172,7 @@ impl Part {
     }
 }
 
-/// Compares the archive's MD5 with the published one.
+/// Compares the file's MD5 with the published one.
 fn check(source: &Source, part: &mut Part, watch: &mut dyn FnMut(Progress)) -> Result<(), DownloadError> {
     watch(Progress::Checking);
     let mut hasher = Md5::new();
@@ -195,11 +194,11 @@ fn check(source: &Source, part: &mut Part, watch: &mut dyn FnMut(Progress)) -> R
     Err(DownloadError::Checksum { url: source.url.clone(), found, wanted: source.md5.clone() })
 }
 
-/// Unpacks the archive beside the files' places, and gives them their names when all are whole.
-fn place(folder: &Path, part: &mut Part, watch: &mut dyn FnMut(Progress)) -> Result<(), DownloadError> {
+/// Unpacks the file beside the files' places, and gives them their names when all are whole.
+fn place(folder: &Path, set: &Set, part: &mut Part, watch: &mut dyn FnMut(Progress)) -> Result<(), DownloadError> {
     watch(Progress::Unpacking);
     let beside = folder.join(".unpacking");
-    let outcome = archive::unpack(part.reader()?, &beside).and_then(|names| {
+    let outcome = archive::unpack(part.reader()?, set, &beside).and_then(|names| {
         for name in names {
             let place = folder.join(name);
             fs::rename(beside.join(name), &place).map_err(write_error(&place))?;

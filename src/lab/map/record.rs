@@ -54,7 +54,7 @@ impl CellResult {
         self.measured.iter().find(|measured| measured.epoch == epoch)
     }
 
-    /// The epochs in which accuracy under PGD on a fixed training batch fell by more than 0.2.
+    /// The epochs with the alarm of catastrophic overfitting.
     pub fn alarms(&self) -> Vec<u32> {
         self.training.iter().filter(|epoch| epoch.alarm).map(|epoch| epoch.epoch).collect()
     }
@@ -75,7 +75,7 @@ pub struct Trained {
     pub pgd_accuracy: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pgd_train_accuracy: Option<f64>,
-    /// The last of these fell by more than 0.2 since the epoch before.
+    /// That of catastrophic overfitting: see [`crate::lab::train::Robustness::alarm`].
     pub alarm: bool,
 }
 

@@ -23,7 +23,8 @@ const HELD_OUT: usize = 500;
 /// Steps of the PGD that is measured.
 const PGD_STEPS: u32 = 5;
 
-/// A fall of the accuracy under PGD from one epoch to the next that is an alarm.
+/// A fall of the accuracy under PGD from one epoch to the next that is an alarm, and so is as much that FGSM leaves and
+/// PGD does not.
 const ALARM: f64 = 0.2;
 
 pub(in crate::lab) struct Adversary {
@@ -226,23 +227,25 @@ impl Adversary {
         let under = |(images, data): (&Images, &Resident), limit, method| {
             accuracy_under(gpu, network, (images, data, limit), (method, self.settings.eps, self.seed))
         };
-        let now = under(train, batch, pgd)?;
+        let [now, one_step] = [under(train, batch, pgd)?, under(train, batch, Method::Fgsm)?];
         let fgsm_accuracy = Some(under(test, HELD_OUT, Method::Fgsm)?);
         let pgd_accuracy = Some(under(test, HELD_OUT, pgd)?);
-        let alarm = is_alarm(self.before.replace(now), now);
+        let alarm = is_alarm(self.before.replace(now), now, one_step);
         Ok(Robustness {
             fgsm_accuracy,
             pgd_accuracy,
             pgd_train_accuracy: Some(now),
+            fgsm_train_accuracy: Some(one_step),
             alarm: Some(alarm),
             rolled_back_to: None,
         })
     }
 }
 
-/// Whether the accuracy under PGD fell too far since the epoch before.
-fn is_alarm(before: Option<f64>, now: f64) -> bool {
-    before.is_some_and(|before| before - now > ALARM)
+/// Whether the accuracy under PGD fell too far since the epoch before, or lies too far below that under FGSM: a model may
+/// never have withstood PGD.
+fn is_alarm(before: Option<f64>, now: f64, one_step: f64) -> bool {
+    before.is_some_and(|before| before - now > ALARM) || one_step - now > ALARM
 }
 
 #[cfg(test)]
@@ -251,7 +254,13 @@ mod tests {
 
     #[test]
     fn a_fall_of_more_than_a_fifth_is_an_alarm() {
-        assert!(is_alarm(Some(0.6), 0.375) && is_alarm(Some(0.21), 0.0));
-        assert!(!is_alarm(Some(0.6), 0.45) && !is_alarm(Some(0.2), 0.6) && !is_alarm(None, 0.0));
+        assert!(is_alarm(Some(0.6), 0.375, 0.4) && is_alarm(Some(0.21), 0.0, 0.1));
+        assert!(!is_alarm(Some(0.6), 0.45, 0.5) && !is_alarm(Some(0.2), 0.6, 0.7) && !is_alarm(None, 0.0, 0.1));
+    }
+
+    #[test]
+    fn a_model_that_withstands_one_step_alone_is_an_alarm() {
+        assert!(is_alarm(None, 0.02, 0.34) && is_alarm(Some(0.1), 0.05, 0.5));
+        assert!(!is_alarm(None, 0.3, 0.48) && !is_alarm(Some(0.4), 0.4, 0.3));
     }
 }

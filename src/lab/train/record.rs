@@ -95,8 +95,12 @@ pub struct Robustness {
     /// Under PGD with five steps, on one fixed training batch: the first pictures of the set, as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pgd_train_accuracy: Option<f64>,
-    /// That accuracy fell by more than 0.2 since the epoch before: the mark of catastrophic overfitting, where a model
-    /// learns to withstand FGSM alone (Wong et al. 2020).
+    /// Under FGSM, on the same pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fgsm_train_accuracy: Option<f64>,
+    /// Accuracy under PGD on that batch fell by more than 0.2 since the epoch before, or lies more than 0.2 below that under
+    /// FGSM: the mark of catastrophic overfitting, where a model learns to withstand FGSM alone (Wong et al. 2020, who
+    /// watch for the fall; but a model may be so from its first epoch on, or become it slowly).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alarm: Option<bool>,
     /// Because of it the run went back to the end of this epoch, and ended.

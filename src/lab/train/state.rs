@@ -219,7 +219,7 @@ impl State {
     }
 
     /// Brings a fresh network and what moves with it to where the run stands. With `rolls_back` it has a refuge, too,
-    /// from its first epoch's end on.
+    /// from the end of its first epoch without an alarm on.
     pub(super) fn restore(
         &self,
         gpu: &Gpu,
@@ -238,7 +238,8 @@ impl State {
         };
         let numbers = places.iter().map(fits).collect::<Result<Vec<_>, _>>()?;
         let position = self.rest.position.clone();
-        let refuge = if rolls_back && !position.epochs.is_empty() {
+        let is_refuge = |epoch: &Epoch| epoch.robustness.alarm != Some(true);
+        let refuge = if rolls_back && position.epochs.last().is_some_and(is_refuge) {
             let refuge = lasting(network, &moving.optimizer).into_iter().map(|(name, place)| {
                 let values = fits(&(format!("{REFUGE}{name}"), place))?;
                 Ok((name, values.clone()))
