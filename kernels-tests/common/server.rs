@@ -1,4 +1,5 @@
 //! A web server on this machine for one test: as good or as bad as the test wants.
+#![allow(dead_code)] // each test file uses its own part of this one
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -84,4 +85,10 @@ pub fn serve(stream: &mut TcpStream, request: &Request, file: &[u8]) {
 /// Says nothing more, and waits for the client to go.
 pub fn keep_silent(stream: &mut TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new());
+}
+
+/// A server that has this file and knows its trade.
+pub fn good_server(file: &[u8]) -> Server {
+    let file = file.to_vec();
+    Server::new(move |request, stream| serve(stream, request, &file))
 }

@@ -1,4 +1,5 @@
 //! Small archives in the shape of CIFAR-10's, honest and otherwise.
+#![allow(dead_code)] // each test file uses its own part of this one
 
 use std::io::Write;
 
