@@ -78,7 +78,8 @@ fn instance() -> wgpu::Instance {
 }
 
 fn adapters() -> Vec<wgpu::Adapter> {
-    let found = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY));
+    let wanted = if cfg!(feature = "gl") { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY };
+    let found = pollster::block_on(instance().enumerate_adapters(wanted));
     found
         .into_iter()
         .filter(|adapter| adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
