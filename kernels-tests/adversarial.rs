@@ -129,6 +129,7 @@ fn the_same_seed_gives_the_same_bits_and_an_epoch_says_how_the_model_withstands(
     assert_eq!(outcome.robustness.pgd_accuracy, under(&data.test, Method::Pgd(Pgd::new(5))));
     let batch = data.train.clone().truncated(32);
     assert_eq!(outcome.robustness.pgd_train_accuracy, under(&batch, Method::Pgd(Pgd::new(5))));
+    assert_eq!(outcome.robustness.fgsm_train_accuracy, under(&batch, Method::Fgsm));
 }
 
 #[test]

@@ -187,7 +187,9 @@ fn what_is_saved_loads_equal_to_the_bit() {
         }
         assert_eq!(file.len(), state(&saved).len());
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        let notes: BTreeMap<_, _> = header.metadata().clone().unwrap().into_iter().collect();
+        let mut notes: BTreeMap<_, _> = header.metadata().clone().unwrap().into_iter().collect();
+        let checksum = notes.remove("md5").unwrap();
+        assert!(checksum.len() == 32 && checksum.contains(|c| c != '0'), "{checksum}");
         let wanted = [("data", "shapes"), ("epoch", "7"), ("model", model), ("shadegrad", env!("CARGO_PKG_VERSION"))];
         assert_eq!(notes, wanted.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
 

@@ -121,7 +121,7 @@ fn words_that_make_no_sense() {
             ("data write", 2, &["--out <DIR>"]),
             ("data --out a write --out b", 2, &["write", "--out"]),
             ("data download", 2, &["<SET>"]),
-            ("data download cifar100", 2, &["'cifar100'", "cifar10"]),
+            ("data download cifar1000", 2, &["'cifar1000'", "cifar10"]),
             ("data verify a b", 2, &["'b'"]),
         ],
     );

@@ -517,5 +517,5 @@ fn what_was_downloaded_is_found() {
     let scores = temp.path().join("scores").display().to_string();
     let weights = ["ood", "--weights", "assets/lenet.safetensors", "--data", "cifar10"];
     let found = said(&[&weights[..], &["--ood", "cifar100", "--count", "20", "--out", &scores]].concat()).concat();
-    assert!(found.contains("CIFAR-100") && found.contains("AUROC"), "{found}");
+    assert!(found.contains("20 cifar100 images") && found.contains("AUROC"), "{found}");
 }

@@ -53,6 +53,15 @@ impl Known {
         }
     }
 
+    /// What '--data' or '--ood' is to be given for a set in this folder.
+    fn place(self, folder: &Path) -> PathBuf {
+        match self {
+            Self::Cifar10 => Path::new(".").join(folder),
+            Self::Cifar100 => folder.join("test.bin"),
+            Self::Svhn => folder.join(SVHN.file),
+        }
+    }
+
     /// What is in a folder, if the set is there as a whole.
     fn found(self, folder: &Path) -> Option<String> {
         let all = |file: &str, wanted: usize, read: fn(&[u8], usize) -> Result<data::Images, String>| {
@@ -137,7 +146,8 @@ fn fetch(args: &Download) -> Result<(), LabError> {
     let option = if args.set == Known::Cifar10 { "--data" } else { "--ood" };
     let how = match &args.to {
         None => format!("{option} {}", set.name),
-        Some(folder) => format!("{option} {}", folder.display()),
+        // The set's own file, since a folder may hold several sets, or be called as one.
+        Some(folder) => format!("{option} {}", args.set.place(folder).display()),
     };
     if args.set.found(&folder).is_some() {
         output::say(&format!("{} is in {} already, whole; use it with {how}", set.title, folder.display()));
@@ -162,7 +172,8 @@ fn fetch(args: &Download) -> Result<(), LabError> {
         }
         let path = folder.display();
         return Err(LabError::Usage(format!(
-            "{path} does not hold {} after all: choose another folder with --to",
+            "{path} has the official file of {}, but not as many pictures are read from it as it has: this is a fault of the \
+             program, please report it",
             set.title
         )));
     };

@@ -217,7 +217,7 @@ impl Watch for Display {
         if let (Some(true), Some(now), Some(one_step)) = (robustness.alarm, now, one_step) {
             let then = match (robustness.rolled_back_to, self.rolls_back) {
                 (Some(to), _) => format!("the weights go back to the end of epoch {to}, and training ends"),
-                (None, true) => "there is no epoch before to go back to, and training goes on".to_owned(),
+                (None, true) => "there is no epoch without an alarm to go back to, and training goes on".to_owned(),
                 (None, false) => "distrust accuracies under FGSM from here on".to_owned(),
             };
             let percent = |share: f64| format!("{:.1} %", 100.0 * share);

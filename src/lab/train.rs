@@ -206,7 +206,13 @@ pub fn train_kept(
         };
         save("last.safetensors")?;
         // A model that overfits so may be the best on clean pictures.
-        if of == epoch && at.best.is_none_or(|(_, before)| quality.rank() > before.rank()) {
+        // Nor is an epoch with an alarm best where one without is to be had.
+        let alarmed = |robustness: &Robustness| rolls_back && robustness.alarm == Some(true);
+        let doubted = |best: u32| at.epochs.get(best as usize - 1).is_some_and(|line| alarmed(&line.robustness));
+        let is_best = at
+            .best
+            .is_none_or(|(best, before)| !alarmed(&robustness) && (doubted(best) || quality.rank() > before.rank()));
+        if of == epoch && is_best {
             save("best.safetensors")?;
             at.best = Some((epoch, quality));
         }

@@ -197,7 +197,7 @@ fn check(source: &Source, part: &mut Part, watch: &mut dyn FnMut(Progress)) -> R
 /// Unpacks the file beside the files' places, and gives them their names when all are whole.
 fn place(folder: &Path, set: &Set, part: &mut Part, watch: &mut dyn FnMut(Progress)) -> Result<(), DownloadError> {
     watch(Progress::Unpacking);
-    let beside = folder.join(".unpacking");
+    let beside = folder.join(format!(".{}.unpacking", set.file));
     let outcome = archive::unpack(part.reader()?, set, &beside).and_then(|names| {
         for name in names {
             let place = folder.join(name);

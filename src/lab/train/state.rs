@@ -160,13 +160,16 @@ impl State {
         let unreadable = |reason: &str| damaged(format!("it is damaged: {}", files::one_line(reason)));
         let sealed::Sealed { arrays: file, intact, .. } =
             sealed::decode(bytes).map_err(|reason| unreadable(&reason))?;
+        if intact == Some(false) {
+            return Err(unreadable("its bytes do not have the checksum that it notes"));
+        }
         let rest = file.tensor(REST).map_err(|error| unreadable(&error.to_string()))?;
         let rest: Value = serde_json::from_slice(rest.data()).map_err(|error| unreadable(&error.to_string()))?;
         if rest["format"] != json!(FORMAT) {
             return Err(damaged("it is another version's of the program".to_owned()));
         }
-        if intact != Some(true) {
-            return Err(unreadable("its bytes do not have the checksum that it notes"));
+        if intact.is_none() {
+            return Err(unreadable("it notes no checksum"));
         }
         let rest: Rest = serde_json::from_value(rest).map_err(|error| unreadable(&error.to_string()))?;
         if !rest.position.is_possible() {
