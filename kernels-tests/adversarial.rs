@@ -107,7 +107,7 @@ fn the_same_seed_gives_the_same_bits_and_an_epoch_says_how_the_model_withstands(
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     for (line, again) in lines(&first).iter().zip(lines(&second)) {
-        for key in ["fgsm_accuracy", "pgd_accuracy", "pgd_train_accuracy"] {
+        for key in ["fgsm_accuracy", "pgd_accuracy", "pgd_train_accuracy", "fgsm_train_accuracy"] {
             assert!(line[key].is_number() && line[key] == again[key], "{key}: {line}");
         }
         assert_eq!(line["alarm"], json!(false));

@@ -273,3 +273,37 @@ fn at_an_alarm_a_run_goes_back_to_the_epoch_before_and_ends() {
         assert_same(&out, &back, &format!("left at {moment}"));
     }
 }
+
+#[test]
+fn an_epoch_with_an_alarm_is_no_place_to_go_back_to() {
+    let folder = TempFolder::new("defences");
+    let mut data = few_shapes(16, 16);
+    data.test = data.train.clone();
+    data.train.bytes = data.train.bytes.repeat(80);
+    data.train.labels = data.train.labels.repeat(80);
+    // A first epoch of 160 steps that learns sixteen pictures by heart, so that one step of 32/255 misses what five find;
+    // then one at a rate that wrecks the weights: what they leave withstands one step as well as five.
+    let schedule = Schedule::Step { every: 160, factor: 100.0 };
+    let with = |roll_back| {
+        let adversarial = Some(Adversarial { roll_back, ..Adversarial::fgsm(32.0 / 255.0, 0.01) });
+        Settings { schedule, adversarial, ..Settings::plain("lenet", 2, 8, 3e-3, 1) }
+    };
+    let [back, on, left] = ["back", "on", "left"].map(|name| folder.path().join(name));
+    let outcome = run(&with(true), &data, &back);
+    let alarms: Vec<_> = lines(&back).iter().map(|line| line["alarm"].clone()).collect();
+    assert_eq!(alarms, [json!(true), json!(false)], "{:#?}", lines(&back));
+    assert_eq!((outcome.rolled_back_from, outcome.epochs), (None, 2), "there was nothing to go back to");
+    // The second epoch is the first to be trusted, though the first one's weights are right about every picture.
+    assert!(lines(&back)[0]["test_accuracy"].as_f64() > lines(&back)[1]["test_accuracy"].as_f64());
+    assert_eq!(outcome.best_epoch, 2);
+    assert_eq!(run(&with(false), &data, &on).best_epoch, 1, "nobody asked for trust");
+
+    // Left in the second epoch, when the state has no place to go back to.
+    let notes = || (&[][..], json!({}));
+    let outcome = train(&gpu(), &with(true), &data, &left, notes(), &mut Leave(170)).map(|_| ());
+    assert!(matches!(outcome, Err(LabError::Interrupted { .. })), "{outcome:?}");
+    assert_eq!(lines(&left).len(), 1);
+    let care = Care { from: State::read(&left).unwrap(), ..Care::default() };
+    train_kept(&gpu(), &with(true), &data, &left, notes(), care, &mut Silent).unwrap();
+    assert_same(&left, &back, "left without a place to go back to");
+}

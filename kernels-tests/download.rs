@@ -65,7 +65,7 @@ impl Case {
     /// What must hold after a success: these files, byte for byte, and no others.
     fn assert_whole(&self) {
         let wanted: Vec<Entry> =
-            entries().into_iter().filter(|entry| download::NAMES.contains(&entry.name())).collect();
+            entries().into_iter().filter(|entry| download::CIFAR10_FILES.contains(&entry.name())).collect();
         for entry in &wanted {
             assert!(fs::read(self.folder().join(entry.name())).unwrap() == entry.bytes, "{}", entry.path);
         }
@@ -383,10 +383,10 @@ fn comments_and_other_spellings_of_the_folder_are_passed_over() {
 
 fn write_batches(folder: &Path, records: usize) {
     let batch: Vec<u8> = (0..records).flat_map(|index| [&[(index % 10) as u8][..], &[0; 3072]].concat()).collect();
-    for name in &download::NAMES[..6] {
+    for name in &download::CIFAR10_FILES[..6] {
         fs::write(folder.join(name), &batch).unwrap();
     }
-    fs::write(folder.join(download::NAMES[6]), tarball::CIFAR10).unwrap();
+    fs::write(folder.join(download::CIFAR10_FILES[6]), tarball::CIFAR10).unwrap();
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn what_was_downloaded_is_found() {
     let batch = folder.join("test_batch.bin");
     let some = fs::read(&batch).unwrap();
     fs::write(&batch, some.repeat(1000)).unwrap();
-    for name in &download::NAMES[..5] {
+    for name in &download::CIFAR10_FILES[..5] {
         fs::remove_file(folder.join(name)).unwrap();
         fs::hard_link(&batch, folder.join(name)).unwrap();
     }

@@ -118,6 +118,7 @@ fn states_of_unfinished_runs() {
     };
     let parser = |bytes: &[u8]| {
         let state = State::from_bytes(Path::new("state.safetensors"), bytes).map_err(|error| error.to_string())?;
+        assert!(sealed(bytes.to_vec()) == bytes, "a state with another's checksum is taken");
         let (_, arguments) = state.command();
         let found = differences(arguments, &serde_json::json!({"model": "lenet"}));
         drop(state.refused(&found).to_string());
@@ -138,6 +139,7 @@ fn fits_of_training_sets() {
     let make = |dice: &mut Dice| damaged_arrays(&whole, &words, dice);
     let parser = |bytes: &[u8]| {
         let fit = fitted::from_bytes(bytes, "here", 10, &head).ok_or_else(|| "made anew".to_owned())?;
+        assert!(sealed(bytes.to_vec()) == bytes, "a fit with another's checksum is taken");
         // What is taken for a fit can be scored by. (Numbers that nobody would fit, under a checksum that was made for
         // them, may be too large for a score: that is an error of its own, later.)
         let _scores = (fit.mahalanobis(&features[..4]), fit.vim(&head, &features[..4]));

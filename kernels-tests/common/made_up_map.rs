@@ -61,6 +61,7 @@ pub fn made_up(plan: &Plan, auroc: impl Fn(&Cell, u32) -> f64) -> Merged {
             fgsm_accuracy: cell.eps.map(|_| 0.4),
             pgd_accuracy: cell.eps.map(|_| robust(epoch)),
             pgd_train_accuracy: cell.eps.map(|_| robust(epoch)),
+            fgsm_train_accuracy: cell.eps.map(|_| robust(epoch) + 0.01),
             alarm: falls && epoch == 2 && cell.seed != 1,
         };
         let measured = |&epoch: &u32| Measured {

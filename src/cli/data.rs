@@ -12,9 +12,6 @@ use crate::lab::LabError;
 
 use super::output;
 
-/// More than any of the files that are looked into has.
-const MAX_BYTES: u64 = 400 << 20;
-
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
@@ -54,25 +51,25 @@ impl Known {
     }
 
     /// What '--data' or '--ood' is to be given for a set in this folder.
-    fn place(self, folder: &Path) -> PathBuf {
+    fn option(self, folder: &Path) -> String {
         match self {
-            Self::Cifar10 => Path::new(".").join(folder),
-            Self::Cifar100 => folder.join("test.bin"),
-            Self::Svhn => folder.join(SVHN.file),
+            Self::Cifar10 => format!("--data {}", Path::new(".").join(folder).display()),
+            // Its own file, since a folder may hold several sets, or be called as one.
+            Self::Cifar100 | Self::Svhn => format!("--ood {}", folder.join(self.set().test.0).display()),
         }
     }
 
-    /// What is in a folder, if the set is there as a whole.
-    fn found(self, folder: &Path) -> Option<String> {
-        let all = |file: &str, wanted: usize, read: fn(&[u8], usize) -> Result<data::Images, String>| {
-            let bytes = files::read(&folder.join(file), MAX_BYTES).ok()?;
-            (read(&bytes, usize::MAX).ok()?.count() == wanted).then(|| format!("{wanted} test images"))
-        };
-        match self {
-            Self::Cifar10 => (verify::verify(folder, verify::RECORDS).wrong() == 0)
-                .then(|| "50000 training and 10000 test images".to_owned()),
-            Self::Cifar100 => all("test.bin", 10_000, data::cifar100),
-            Self::Svhn => all(SVHN.file, 26_032, data::svhn),
+    /// What a folder has of the set, if that is all.
+    fn found(self, folder: &Path) -> Result<String, LabError> {
+        let (file, count) = self.set().test;
+        if self == Self::Cifar10 {
+            let report = verify::verify(folder, verify::RECORDS);
+            let found = "50000 training and 10000 test images".to_owned();
+            return if report.wrong() == 0 { Ok(found) } else { Err(refuse(folder, &report)) };
+        }
+        match data::read_foreign(&folder.join(file), usize::MAX)?.count() {
+            found if found == count => Ok(format!("{count} test images")),
+            found => Err(LabError::Usage(format!("{}: {found} images, not {count}", folder.join(file).display()))),
         }
     }
 }
@@ -143,14 +140,13 @@ fn folder(wanted: Option<&PathBuf>, set: &Set) -> Result<PathBuf, DataError> {
 fn fetch(args: &Download) -> Result<(), LabError> {
     let set = args.set.set();
     let folder = folder(args.to.as_ref(), set)?;
-    let option = if args.set == Known::Cifar10 { "--data" } else { "--ood" };
     let how = match &args.to {
-        None => format!("{option} {}", set.name),
-        // The set's own file, since a folder may hold several sets, or be called as one.
-        Some(folder) => format!("{option} {}", args.set.place(folder).display()),
+        None if args.set == Known::Cifar10 => format!("--data {}", set.name),
+        None => format!("--ood {}", set.name),
+        Some(folder) => args.set.option(folder),
     };
-    if args.set.found(&folder).is_some() {
-        output::say(&format!("{} is in {} already, whole; use it with {how}", set.title, folder.display()));
+    if let Ok(found) = args.set.found(&folder) {
+        output::say(&format!("{} is in {} already: {found}; use it with {how}", set.title, folder.display()));
         return Ok(());
     }
     let official = Source::of(set);
@@ -165,18 +161,7 @@ fn fetch(args: &Download) -> Result<(), LabError> {
     });
     bar.finish_and_clear();
     outcome.map_err(DataError::from)?;
-    let Some(found) = args.set.found(&folder) else {
-        // The file has its checksum: so the fault is in the folder, or in the reader.
-        if args.set == Known::Cifar10 {
-            return Err(refuse(&folder, &verify::verify(&folder, verify::RECORDS)));
-        }
-        let path = folder.display();
-        return Err(LabError::Usage(format!(
-            "{path} has the official file of {}, but not as many pictures are read from it as it has: this is a fault of the \
-             program, please report it",
-            set.title
-        )));
-    };
+    let found = args.set.found(&folder)?;
     output::say(&format!("{}: {found} in {}; use it with {how}", set.title, folder.display()));
     Ok(())
 }

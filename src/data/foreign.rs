@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 
-use super::download::{CIFAR100, SVHN};
+use super::download::{CIFAR10, CIFAR100, SVHN};
 use super::{DataError, Images, SIZE, folder, mat};
 
 /// More than any of these files has.
@@ -22,26 +22,30 @@ pub fn outliers(name: &str, count: usize) -> Result<Images, DataError> {
         return Ok(super::open(name)?.test.truncated(count));
     }
     let path = match name {
-        "cifar100" => &super::downloaded(&CIFAR100, "test.bin")?,
-        "svhn" => &super::downloaded(&SVHN, SVHN.file)?,
+        "cifar100" => &super::downloaded(&CIFAR100)?,
+        "svhn" => &super::downloaded(&SVHN)?,
         _ => Path::new(name),
     };
     let inside = |file: &str| -> Option<PathBuf> { Some(path.join(file)).filter(|path| path.is_file()) };
-    let damaged = |path: &Path| {
-        let path = path.to_owned();
-        |problem| DataError::Damaged { path, problem }
-    };
-    if inside("test_batch.bin").is_some() {
+    if inside(CIFAR10.test.0).is_some() {
         return Ok(super::open(name)?.test.truncated(count));
     }
-    let is = |ending: &str| path.is_file() && path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
-    if let Some(file) = inside("test.bin").or_else(|| is("bin").then(|| path.to_owned())) {
-        return cifar100(&files::read(&file, MAX_BYTES)?, count).map_err(damaged(&file));
+    let itself = || Some(path.to_owned()).filter(|path| path.is_file() && (has(path, "bin") || has(path, "mat")));
+    match inside(CIFAR100.test.0).or_else(|| inside(SVHN.test.0)).or_else(itself) {
+        Some(file) => read_foreign(&file, count),
+        None => folder::read_flat(path, count),
     }
-    if let Some(file) = inside("test_32x32.mat").or_else(|| is("mat").then(|| path.to_owned())) {
-        return svhn(&files::read(&file, MAX_BYTES)?, count).map_err(damaged(&file));
-    }
-    folder::read_flat(path, count)
+}
+
+fn has(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
+}
+
+/// At most `count` pictures of a file of SVHN's (`.mat`) or of CIFAR-100's.
+pub fn read_foreign(path: &Path, count: usize) -> Result<Images, DataError> {
+    let bytes = files::read(path, MAX_BYTES)?;
+    let read = if has(path, "mat") { svhn(&bytes, count) } else { cifar100(&bytes, count) };
+    read.map_err(|problem| DataError::Damaged { path: path.to_owned(), problem })
 }
 
 /// CIFAR-100's records; labels are the fine ones.

@@ -20,7 +20,7 @@ use crate::files::{self, FileError};
 
 pub use cifar10::write as write_cifar10;
 pub use folder::{decode_picture, picture as read_picture, read_flat as read_pictures};
-pub use foreign::{cifar100, outliers, svhn};
+pub use foreign::{cifar100, outliers, read_foreign, svhn};
 pub use noise::{constant_colours, fake_data, uniform_noise};
 pub use outlier_noise::{blobs, gaussian_noise, rademacher_noise};
 pub use outside::{is_noise, outside, shown_name};
@@ -128,10 +128,10 @@ pub fn held_out(name: &str) -> Result<Images, DataError> {
     Ok(open(base)?.without(classes)?.1)
 }
 
-/// The folder of a set that was downloaded; this file of it is there.
-fn downloaded(set: &'static download::Set, file: &str) -> Result<PathBuf, DataError> {
+/// The folder of a set that was downloaded.
+fn downloaded(set: &'static download::Set) -> Result<PathBuf, DataError> {
     let path = download::folder(set).ok_or(DataError::NoHome)?;
-    if path.join(file).exists() { Ok(path) } else { Err(DataError::NotDownloaded { set, path }) }
+    if path.join(set.test.0).exists() { Ok(path) } else { Err(DataError::NotDownloaded { set, path }) }
 }
 
 /// Opens `shapes`, the downloaded `cifar10`, a folder of CIFAR-10's files, or a folder with `train` and `test`;
@@ -144,7 +144,7 @@ pub fn open(name: &str) -> Result<DataSet, DataError> {
         return Ok(built_in());
     }
     if name == "cifar10" {
-        return cifar10::read(&downloaded(&download::CIFAR10, "test_batch.bin")?);
+        return cifar10::read(&downloaded(&download::CIFAR10)?);
     }
     let path = Path::new(name);
     let missing = |reason: &str| FileError::Read { path: path.to_owned(), reason: reason.to_owned() };

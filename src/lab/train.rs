@@ -205,14 +205,16 @@ pub fn train_kept(
             outcome => Ok(outcome?),
         };
         save("last.safetensors")?;
-        // A model that overfits so may be the best on clean pictures.
-        // Nor is an epoch with an alarm best where one without is to be had.
-        let alarmed = |robustness: &Robustness| rolls_back && robustness.alarm == Some(true);
-        let doubted = |best: u32| at.epochs.get(best as usize - 1).is_some_and(|line| alarmed(&line.robustness));
-        let is_best = at
-            .best
-            .is_none_or(|(best, before)| !alarmed(&robustness) && (doubted(best) || quality.rank() > before.rank()));
-        if of == epoch && is_best {
+        // A model that overfits so may be the best on clean pictures. Where that is not wanted, an epoch with an alarm is
+        // the best only as long as there is none without.
+        let is_shunned = rolls_back && robustness.alarm == Some(true);
+        let is_best = match at.best {
+            None => true,
+            Some(_) if is_shunned => false,
+            Some(_) if rolls_back && refuge.is_none() => true,
+            Some((_, before)) => quality.rank() > before.rank(),
+        };
+        if is_best {
             save("best.safetensors")?;
             at.best = Some((epoch, quality));
         }

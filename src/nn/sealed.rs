@@ -34,26 +34,26 @@ pub(crate) fn encode(
     let header: BTreeMap<String, BTreeMap<String, serde_json::Value>> = serde_json::from_slice(room)?;
     let sorted = serde_json::to_vec(&header)?;
     room[..sorted.len()].copy_from_slice(&sorted);
-    if let Some((at, sum)) = checksum(&file, &"0".repeat(DIGITS)) {
-        file[at..at + DIGITS].copy_from_slice(sum.as_bytes());
-    }
+    let (at, sum) = checksum(&file, length, &"0".repeat(DIGITS)).ok_or(SafeTensorError::InvalidHeaderLength)?;
+    file[at..at + DIGITS].copy_from_slice(sum.as_bytes());
     Ok(file)
 }
 
 /// Reads a file's contents.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Sealed<'_>, String> {
     let reason = |error: SafeTensorError| one_line(&error.to_string());
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(reason)?;
+    let (length, header) = SafeTensors::read_metadata(bytes).map_err(reason)?;
     let notes = header.metadata().clone().unwrap_or_default();
-    let intact = notes.get(NOTE).map(|noted| checksum(bytes, noted).is_some_and(|(_, sum)| sum == *noted));
+    let intact = notes.get(NOTE).map(|noted| checksum(bytes, length, noted).is_some_and(|(_, sum)| sum == *noted));
     Ok(Sealed { arrays: SafeTensors::deserialize(bytes).map_err(reason)?, notes, intact })
 }
 
-/// Where a file's checksum begins, and what it should be; none where the note does not stand as it is written here.
-fn checksum(file: &[u8], noted: &str) -> Option<(usize, String)> {
+/// Where a file's checksum begins, and what it should be; none where the note does not stand in the header, which has so
+/// many bytes, as it is written here.
+fn checksum(file: &[u8], header: usize, noted: &str) -> Option<(usize, String)> {
     let mark = format!("\"{NOTE}\":\"");
     let whole = format!("{mark}{noted}\"");
-    let at = file.windows(whole.len()).position(|part| part == whole.as_bytes())? + mark.len();
+    let at = 8 + file.get(8..8 + header)?.windows(whole.len()).position(|part| part == whole.as_bytes())? + mark.len();
     let rest = file.get(at + DIGITS..).filter(|_| noted.len() == DIGITS)?;
     Some((at, fingerprint([&file[..at], "0".repeat(DIGITS).as_bytes(), rest])))
 }

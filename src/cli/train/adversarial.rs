@@ -36,7 +36,8 @@ pub struct Options {
     #[arg(long, value_name = "BETA", requires = "adv", value_parser = positive)]
     adv_beta: Option<f64>,
     /// When the accuracy under PGD on a fixed batch falls by more than 0.2 from one epoch to the next, or is more than 0.2
-    /// below that under FGSM, go back to the end of the epoch before and end there; without an epoch before that had no alarm, training goes on
+    /// below that under FGSM, go back to the end of the epoch before and end there (where every epoch so far was like that,
+    /// training goes on)
     #[arg(long, requires = "adv")]
     #[serde(default)]
     adv_roll_back: bool,

@@ -18,7 +18,7 @@ use md5::{Digest, Md5};
 use crate::files::{self, FileError};
 
 pub use archive::walk;
-pub use sets::{CIFAR10, CIFAR100, Contents, Layout, NAMES, SVHN, Set};
+pub use sets::{CIFAR10, CIFAR10_FILES, CIFAR100, Contents, Layout, SVHN, Set};
 
 /// How long a server may keep silent.
 pub const PATIENCE: Duration = Duration::from_secs(30);

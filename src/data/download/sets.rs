@@ -16,6 +16,8 @@ pub struct Set {
     pub md5: &'static str,
     /// Its folder among the downloads.
     pub folder: &'static str,
+    /// The file with its test pictures, and how many there are.
+    pub test: (&'static str, usize),
     pub contents: Contents,
 }
 
@@ -47,7 +49,7 @@ pub const MAX_TEXT: u64 = 1 << 16;
 const BATCH: u64 = 30_730_000;
 
 /// The files that make CIFAR-10.
-pub const NAMES: [&str; 7] = [
+pub const CIFAR10_FILES: [&str; 7] = [
     "data_batch_1.bin",
     "data_batch_2.bin",
     "data_batch_3.bin",
@@ -66,16 +68,17 @@ pub static CIFAR10: Set = Set {
     bytes: 170_052_171,
     md5: "c32a1d4ab5d03f1284b67883e8d87530",
     folder: "cifar-10-batches-bin",
+    test: ("test_batch.bin", 10_000),
     contents: Contents::Archive(Layout {
         folder: "cifar-10-batches-bin",
         kept: &[
-            (NAMES[0], BATCH),
-            (NAMES[1], BATCH),
-            (NAMES[2], BATCH),
-            (NAMES[3], BATCH),
-            (NAMES[4], BATCH),
-            (NAMES[5], BATCH),
-            (NAMES[6], MAX_TEXT),
+            (CIFAR10_FILES[0], BATCH),
+            (CIFAR10_FILES[1], BATCH),
+            (CIFAR10_FILES[2], BATCH),
+            (CIFAR10_FILES[3], BATCH),
+            (CIFAR10_FILES[4], BATCH),
+            (CIFAR10_FILES[5], BATCH),
+            (CIFAR10_FILES[6], MAX_TEXT),
         ],
         passed_over: &[("readme.html", MAX_TEXT)],
         passes_over_others: false,
@@ -91,6 +94,7 @@ pub static CIFAR100: Set = Set {
     bytes: 168_513_733,
     md5: "03b5dce01913d631647c71ecec9e9cb8",
     folder: "cifar-100-binary",
+    test: ("test.bin", 10_000),
     contents: Contents::Archive(Layout {
         folder: "cifar-100-binary",
         kept: &[("test.bin", 30_740_000)],
@@ -108,5 +112,6 @@ pub static SVHN: Set = Set {
     bytes: 64_275_384,
     md5: "eb5a983be6a315427106f1b164d9cef3",
     folder: "svhn",
+    test: ("test_32x32.mat", 26_032),
     contents: Contents::Plain,
 };

@@ -75,6 +75,8 @@ pub struct Trained {
     pub pgd_accuracy: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pgd_train_accuracy: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fgsm_train_accuracy: Option<f64>,
     /// That of catastrophic overfitting: see [`crate::lab::train::Robustness::alarm`].
     pub alarm: bool,
 }
@@ -91,6 +93,7 @@ impl From<&Epoch> for Trained {
             fgsm_accuracy: robustness.fgsm_accuracy,
             pgd_accuracy: robustness.pgd_accuracy,
             pgd_train_accuracy: robustness.pgd_train_accuracy,
+            fgsm_train_accuracy: robustness.fgsm_train_accuracy,
             alarm: robustness.alarm.unwrap_or(false),
         }
     }

@@ -15,7 +15,8 @@ pub struct Adversarial {
     /// In pixel units on [0, 1].
     pub eps: f64,
     /// At the first alarm ([`super::Robustness::alarm`]) go back to the end of the epoch before, weights, running
-    /// statistics and moments, and end the training there, as Wong et al. 2020 do.
+    /// statistics and moments, and end the training there, as Wong et al. 2020 do. As long as every epoch had one, there is
+    /// none to go back to, and training goes on.
     pub roll_back: bool,
 }
 
