@@ -19,6 +19,8 @@ MUTATIONS = [
      "pad_x = i32(KW) - 1 - i32(", "pad_x = i32(KW) - i32(", ["conv2d"]),
     ("off by one: a window's column right of the picture is the picture's last instead of zero",
      "shaders/conv2d_lanes.wgsl", "ix >= 0 && ix < i32(p.in_w);", "ix >= 0 && ix <= i32(p.in_w);", ["conv2d"]),
+    ("swapped values: of four of a line of x that are read at once, the last two", "shaders/vec4.wgsl",
+     "select(value.z, value.w, j == 3u)", "select(value.w, value.z, j == 3u)", ["conv2d"]),
     ("swapped phases: of a stride of two, rows are computed by the column's phase", "shaders/conv2d_taps.wgsl",
      "let py = p.first_py + group.z / channel_blocks / p.phases_x;",
      "let py = p.first_py + group.z / channel_blocks % p.phases_x;", ["conv2d"]),

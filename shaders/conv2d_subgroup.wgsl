@@ -8,11 +8,15 @@
 // one read brings LANES weights, and a broadcast, which is a register move, hands each of them to all lanes.
 // Weights then cost next to nothing, and what is left to save is reads of x. RB output rows to one invocation share
 // them: at stride 1 the line of x that serves row r at ky serves row r + 1 at ky - 1, so each step of ky reads one
-// new line and hands the others on.
+// new line and hands the others on. Where x's rows, the columns to its left and the block of positions all are
+// multiples of four, a line is read by fours: four values that lie side by side cost a software adapter as much as two
+// that do not.
+// Sums take their turns by rows, so that a row's XB sums stay in registers for its KW taps.
 //
+// Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values a read brings, 1 or 4.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
-// must be 0 where S > 1;
+// must be 0 where S > 1; READS = SPAN / EACH;
 // WEIGHTS = ceil(MB KW / LANES); REST = (MB - 1) RB XB.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
 
@@ -22,15 +26,15 @@ struct Params {
     grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32, channels: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Value>;
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-// x at (iy, ix) of the plane that begins at `plane`; zero outside.
-fn padded(plane: u32, iy: i32, ix: i32) -> f32 {
+// x at (iy, ix) of the plane that begins at `plane`, and what else lies in the same Value; zero outside.
+fn padded(plane: u32, iy: i32, ix: i32) -> Value {
     let clamped = plane + u32(clamp(iy, 0, i32(p.in_h) - 1)) * p.in_w + u32(clamp(ix, 0, i32(p.in_w) - 1));
-    return select(0.0, x[clamped], iy >= 0 && iy < i32(p.in_h) && ix >= 0 && ix < i32(p.in_w));
+    return select(Value(), x[clamped / EACH], iy >= 0 && iy < i32(p.in_h) && ix >= 0 && ix < i32(p.in_w));
 }
 
 @compute @workgroup_size(LANES)
@@ -43,8 +47,14 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     // Lanes past the end repeat the last one: they must stay, since the others read from them.
     let i = min(index, count - 1u);
     let gx0 = (i % blocks) * XB;
-    let gy0 = ((i / blocks) % row_blocks) * RB;
-    let n = i / (blocks * row_blocks);
+    var gy0 = ((i / blocks) % row_blocks) * RB;
+    var n = i / (blocks * row_blocks);
+    // Backward-data has much padding, and a row of taps that lies in it is left out where all lanes agree: so lanes go
+    // through the images before they go to other rows.
+    if FLIP == 1u {
+        n = (i / blocks) % p.batch;
+        gy0 = (i / (blocks * p.batch)) * RB;
+    }
 
     let channel_blocks = (p.out_c + MB - 1u) / MB;
     let m0 = (group.z % channel_blocks) * MB;
@@ -75,8 +85,11 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         let plane = (n * p.in_c + c) * p.in_h * p.in_w;
         var line: array<f32, RB * SPAN>;
         for (var r = 0u; r < SHARED; r++) { // unroll
-            for (var s = 0u; s < SPAN; s++) { // unroll
-                line[(r + 1u) * SPAN + s] = padded(plane, iy0 + first + i32(r), ix0 + i32(s));
+            for (var s = 0u; s < READS; s++) { // unroll
+                let read = padded(plane, iy0 + first + i32(r), ix0 + i32(s * EACH));
+                for (var j = 0u; j < EACH; j++) { // unroll
+                    line[(r + 1u) * SPAN + s * EACH + j] = part(read, j);
+                }
             }
         }
         for (var ky = first; ky < end; ky++) {
@@ -85,19 +98,25 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                     line[r * SPAN + s] = line[(r + 1u) * SPAN + s];
                 }
             }
-            for (var s = 0u; s < SPAN; s++) { // unroll
-                line[SHARED * SPAN + s] = padded(plane, iy0 + ky + i32(SHARED), ix0 + i32(s));
+            for (var s = 0u; s < READS; s++) { // unroll
+                let read = padded(plane, iy0 + ky + i32(SHARED), ix0 + i32(s * EACH));
+                for (var j = 0u; j < EACH; j++) { // unroll
+                    line[SHARED * SPAN + s * EACH + j] = part(read, j);
+                }
             }
             var held: array<f32, WEIGHTS>;
             for (var v = 0u; v < WEIGHTS; v++) { // unroll
                 held[v] = weights[at[v] + (c * KH + u32(ky)) * KH];
             }
             for (var m = 0u; m < MB; m++) { // unroll
+                var w: array<f32, KW>;
                 for (var kx = 0u; kx < KW; kx++) { // unroll
-                    let w = subgroupBroadcast(held[(m * KW + kx) / LANES], (m * KW + kx) % LANES);
-                    for (var r = 0u; r < RB; r++) { // unroll
+                    w[kx] = subgroupBroadcast(held[(m * KW + kx) / LANES], (m * KW + kx) % LANES);
+                }
+                for (var r = 0u; r < RB; r++) { // unroll
+                    for (var kx = 0u; kx < KW; kx++) { // unroll
                         for (var j = 0u; j < XB; j++) { // unroll
-                            sum[(m * RB + r) * XB + j] += w * line[r * SPAN + j * S + kx];
+                            sum[(m * RB + r) * XB + j] += w[kx] * line[r * SPAN + j * S + kx];
                         }
                     }
                 }

@@ -5,12 +5,12 @@
 // AUGMENT = 1: a random flip and a shift by up to p.shift pixels, reflected at the border, drawn from word
 // block (first + b) of the stream (seed, purpose, item): the same for a sample whatever the batch size.
 // The set lies in two buffers, because one binding may be limited to 128 MiB.
-// Needs random.wgsl before it. The width is a multiple of four.
+// CHANNELS, HEIGHT, WIDTH: of an image; constants, because a software adapter divides by them lane by lane where they
+// are not. Needs random.wgsl before it. The width is a multiple of four.
 // Grid: linear over a quarter of batch x image, 64 invocations a workgroup.
 
 struct Params {
-    batch: u32, channels: u32, height: u32, width: u32,
-    first: u32, images_in_a: u32,
+    batch: u32, first: u32, images_in_a: u32,
     item: u32, purpose: u32, seed_low: u32, seed_high: u32, flip: u32, shift: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -44,12 +44,12 @@ fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
           @builtin(local_invocation_index) lane: u32) {
     // Four neighbours of a row, which without augmentation are one word of bytes.
     let i = ((group.y * groups.x + group.x) * 64u + lane) * 4u;
-    let size = p.channels * p.height * p.width;
+    let size = CHANNELS * HEIGHT * WIDTH;
     if i >= p.batch * size { return; }
     let b = i / size;
-    let c = (i / (p.height * p.width)) % p.channels;
-    let row = (i / p.width) % p.height;
-    let column = i % p.width;
+    let c = (i / (HEIGHT * WIDTH)) % CHANNELS;
+    let row = (i / WIDTH) % HEIGHT;
+    let column = i % WIDTH;
     let image = order[p.first + b];
     var levels4 = vec4<u32>();
     if AUGMENT == 1u {
@@ -58,11 +58,11 @@ fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         let range = 2u * p.shift + 1u;
         let dy = i32(multiply_high(words.y, range)) - i32(p.shift);
         let dx = i32(multiply_high(words.z, range)) - i32(p.shift);
-        let from_row = u32(reflect_at(i32(row) + dy, i32(p.height)));
+        let from_row = u32(reflect_at(i32(row) + dy, i32(HEIGHT)));
         for (var j = 0u; j < 4u; j++) {
-            let place = select(column + j, p.width - 1u - (column + j), mirrored);
-            let from_column = u32(reflect_at(i32(place) + dx, i32(p.width)));
-            levels4[j] = byte_at(image, size, (c * p.height + from_row) * p.width + from_column) & 0xffu;
+            let place = select(column + j, WIDTH - 1u - (column + j), mirrored);
+            let from_column = u32(reflect_at(i32(place) + dx, i32(WIDTH)));
+            levels4[j] = byte_at(image, size, (c * HEIGHT + from_row) * WIDTH + from_column) & 0xffu;
         }
     } else {
         let word = byte_at(image, size, i % size);

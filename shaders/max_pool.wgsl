@@ -5,9 +5,10 @@
 // Backward gathers: each pixel asks the windows that cover it whether it was their winner.
 // backward_tiles is for windows that tile the plane without rest (K = S, no padding): each window then writes its
 // own pixels, and reads once in place of K K times.
-// K, S: window and stride. Grid: linear over the outputs (forward, backward_tiles) or inputs (backward), 64 a workgroup.
+// K, S: window and stride. IN_H, IN_W, OUT_H, OUT_W: constants, because a software adapter divides by them lane by lane
+// where they are not. Grid: linear over the outputs (forward, backward_tiles) or inputs (backward), 64 a workgroup.
 
-struct Params { planes: u32, in_h: u32, in_w: u32, out_h: u32, out_w: u32, padding: u32 }
+struct Params { planes: u32, padding: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -25,10 +26,10 @@ fn is_nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * p.out_h * p.out_w { return; }
-    let ox = i % p.out_w;
-    let oy = (i / p.out_w) % p.out_h;
-    let start = (i / (p.out_w * p.out_h)) * p.in_h * p.in_w;
+    if i >= p.planes * OUT_H * OUT_W { return; }
+    let ox = i % OUT_W;
+    let oy = (i / OUT_W) % OUT_H;
+    let start = (i / (OUT_W * OUT_H)) * IN_H * IN_W;
     var best = 0.0;
     var place = 0xffffffffu;
     for (var ky = 0u; ky < K; ky++) {
@@ -36,11 +37,11 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             // Unsigned wrap-around makes a negative place a huge one.
             let iy = oy * S + ky - p.padding;
             let ix = ox * S + kx - p.padding;
-            if iy < p.in_h && ix < p.in_w {
-                let value = x[start + iy * p.in_w + ix];
+            if iy < IN_H && ix < IN_W {
+                let value = x[start + iy * IN_W + ix];
                 if place == 0xffffffffu || value > best || (is_nan(value) && !is_nan(best)) {
                     best = value;
-                    place = iy * p.in_w + ix;
+                    place = iy * IN_W + ix;
                 }
             }
         }
@@ -62,20 +63,20 @@ fn upstream(o: u32) -> f32 {
 fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * p.in_h * p.in_w { return; }
-    let ix = i % p.in_w;
-    let iy = (i / p.in_w) % p.in_h;
-    let start = (i / (p.in_w * p.in_h)) * p.out_h * p.out_w;
-    let place = iy * p.in_w + ix;
+    if i >= p.planes * IN_H * IN_W { return; }
+    let ix = i % IN_W;
+    let iy = (i / IN_W) % IN_H;
+    let start = (i / (IN_W * IN_H)) * OUT_H * OUT_W;
+    let place = iy * IN_W + ix;
     // Windows oy with oy S <= iy + padding < oy S + K.
-    let last_y = min((iy + p.padding) / S, p.out_h - 1u);
-    let last_x = min((ix + p.padding) / S, p.out_w - 1u);
+    let last_y = min((iy + p.padding) / S, OUT_H - 1u);
+    let last_x = min((ix + p.padding) / S, OUT_W - 1u);
     let first_y = (max(iy + p.padding + S, K) - K) / S;
     let first_x = (max(ix + p.padding + S, K) - K) / S;
     var sum = 0.0;
     for (var oy = first_y; oy <= last_y; oy++) {
         for (var ox = first_x; ox <= last_x; ox++) {
-            let o = start + oy * p.out_w + ox;
+            let o = start + oy * OUT_W + ox;
             if won[o] == place { sum += upstream(o); }
         }
     }
@@ -86,14 +87,14 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                   @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * p.out_h * p.out_w { return; }
+    if i >= p.planes * OUT_H * OUT_W { return; }
     let gradient = upstream(i);
     let winner = won[i];
-    let start = (i / (p.out_w * p.out_h)) * p.in_h * p.in_w;
-    let corner = ((i / p.out_w) % p.out_h) * K * p.in_w + (i % p.out_w) * K;
+    let start = (i / (OUT_W * OUT_H)) * IN_H * IN_W;
+    let corner = ((i / OUT_W) % OUT_H) * K * IN_W + (i % OUT_W) * K;
     for (var ky = 0u; ky < K; ky++) {
         for (var kx = 0u; kx < K; kx++) {
-            let place = corner + ky * p.in_w + kx;
+            let place = corner + ky * IN_W + kx;
             dx[start + place] = select(0.0, gradient, place == winner);
         }
     }

@@ -1,3 +1,5 @@
 // Put before a kernel that treats its arrays one value at a time, where their length is no multiple of four.
 alias Value = f32;
 alias Bits = u32;
+// The j-th of the values in a Value.
+fn part(value: Value, j: u32) -> f32 { return value; }

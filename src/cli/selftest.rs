@@ -23,22 +23,25 @@ pub struct Args {
 /// A bar on a terminal, a line for each part elsewhere.
 struct Display {
     bar: ProgressBar,
-    begun: Instant,
+    /// What is under way, and since when: there may be several.
+    begun: Vec<(String, Instant)>,
     parts: usize,
 }
 
 impl Progress for Display {
     fn part(&mut self, name: &str) {
         self.bar.set_message(format!("{name}, "));
-        self.begun = Instant::now();
+        self.begun.push((name.to_owned(), Instant::now()));
     }
 
     fn done(&mut self, name: &str, failures: usize) {
         self.parts += 1;
         self.bar.inc(1);
+        let Some(place) = self.begun.iter().position(|(begun, _)| begun == name) else { return };
+        let (_, begun) = self.begun.swap_remove(place);
         if !std::io::stderr().is_terminal() {
             let failed = if failures > 0 { format!(", {failures} FAILED so far") } else { String::new() };
-            let took = output::duration(self.begun.elapsed().as_secs_f64());
+            let took = output::duration(begun.elapsed().as_secs_f64());
             output::complain(&format!("[{:>2}/{}] {name} ({took}){failed}", self.parts, selftest::COUNT));
         }
     }
@@ -49,12 +52,13 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if let Some(path) = &args.json {
         files::write(path, b"{}\n")?;
     }
-    let gpu = selftest::open(&device.options())?;
+    let options = device.options();
+    let gpu = selftest::open(&options)?;
     output::adapter(gpu.adapter(), false);
     let adapter = selftest::details(device.adapter.as_deref())?;
     let bar = output::bar(selftest::COUNT, "selftest", "parts");
-    let mut display = Display { bar, begun: Instant::now(), parts: 0 };
-    let report = selftest::run(&gpu, adapter, &super::command_line(), &mut display);
+    let mut display = Display { bar, begun: Vec::new(), parts: 0 };
+    let report = selftest::run(&gpu, &options, adapter, &super::command_line(), &mut display);
     display.bar.finish_and_clear();
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| LabError::Usage(error.to_string()))?;

@@ -11,13 +11,15 @@ use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Tensor};
 
 /// Forward and backward-data by the same file.
 macro_rules! both {
-    ($file:literal) => {
-        [kernel!("conv2d", $file, "conv2d", "rrrw"), kernel!("conv2d_backward_data", $file, "conv2d", "rrrw")]
+    ($($file:literal)+) => {
+        [kernel!("conv2d", $($file)+, "conv2d", "rrrw"), kernel!("conv2d_backward_data", $($file)+, "conv2d", "rrrw")]
     };
 }
 
 static DIRECT: [Kernel; 2] = both!("conv2d");
-static SUBGROUP: [Kernel; 2] = both!("conv2d_subgroup");
+static SUBGROUP: [Kernel; 2] = both!("scalar" "conv2d_subgroup");
+/// The same with lines of x read by fours.
+static SUBGROUP_BY_FOURS: [Kernel; 2] = both!("vec4" "conv2d_subgroup");
 static TAPS: [Kernel; 2] = both!("conv2d_taps");
 static LANES: [Kernel; 2] = both!("conv2d_lanes");
 
@@ -129,6 +131,15 @@ impl Walk {
         self.choice.0 == ConvVariant::Subgroup && tiles::has_few_taps(self.kernel, self.output_stride)
     }
 
+    /// Whether every line of x, for so many positions, begins and ends with a whole vector of four values, which lies in
+    /// the padding or outside it.
+    fn reads_by_fours(&self, in_w: usize, positions: u32, span: u32) -> bool {
+        // Columns of padding to the left, which may be negative where a flipped kernel has more than its own.
+        let left = if self.flip { self.kernel.wrapping_sub(1 + self.padding) } else { self.padding };
+        let unphased = self.input_stride == 1 && self.output_stride == 1;
+        unphased && [in_w, left, positions as usize, span as usize].iter().all(|extent| extent.is_multiple_of(4))
+    }
+
     /// One launch, for the output's rows and columns of these phases.
     fn phases(
         &self,
@@ -170,15 +181,22 @@ impl Walk {
                 (if self.flip { &gemm::BACKWARD_DATA } else { &gemm::FORWARD }, grid, 0)
             }
             _ => {
+                let (tile, grid, [channels, positions, span]) =
+                    self.tile(gpu, [rows_of, columns], (batch, [out_c, grid_h, grid_w]), phases);
+                consts.extend(tile);
                 let file = match variant {
                     ConvVariant::Lanes => &LANES,
                     ConvVariant::Subgroup if self.takes_few_taps() => &TAPS,
-                    ConvVariant::Subgroup => &SUBGROUP,
+                    ConvVariant::Subgroup if self.reads_by_fours(in_w, positions, span) => {
+                        consts.extend([("EACH", 4), ("READS", span / 4)]);
+                        &SUBGROUP_BY_FOURS
+                    }
+                    ConvVariant::Subgroup => {
+                        consts.extend([("EACH", 1), ("READS", span)]);
+                        &SUBGROUP
+                    }
                     _ => &DIRECT,
                 };
-                let (tile, grid, channels) =
-                    self.tile(gpu, [rows_of, columns], (batch, [out_c, grid_h, grid_w]), phases);
-                consts.extend(tile);
                 (&file[direction], grid, channels)
             }
         };
@@ -205,14 +223,15 @@ impl Walk {
         gpu.launch(launched, &consts, &params, &spans, grid)
     }
 
-    /// Constants, grid and channel block of the kernels with register blocks, for a grid of [channels, height, width].
+    /// Constants, grid, and channels, positions and columns of x of a block, for the kernels with register blocks and a
+    /// grid of [channels, height, width].
     fn tile(
         &self,
         gpu: &Gpu,
         [rows_of, columns]: [Phases; 2],
         (batch, [out_c, grid_h, grid_w]): (usize, [usize; 3]),
         phases: usize,
-    ) -> (Vec<Const>, Grid, u32) {
+    ) -> (Vec<Const>, Grid, [u32; 3]) {
         let (variant, chosen) = self.choice;
         let lanes = tiles::lanes(gpu, variant);
         let (height, width) = (rows_of.met, columns.met);
@@ -238,7 +257,11 @@ impl Walk {
         let (blocks_of, channels_of) =
             if variant == ConvVariant::Lanes { (1, channels * lanes as usize) } else { (lanes as usize, channels) };
         let grid = Grid::linear(blocks, blocks_of).layers(phases * out_c.div_ceil(channels_of));
-        (consts.map(|(name, value)| (name, value as u32)).to_vec(), grid, channels as u32)
+        (
+            consts.map(|(name, value)| (name, value as u32)).to_vec(),
+            grid,
+            [channels, positions, span].map(|extent| extent as u32),
+        )
     }
 }
 

@@ -36,7 +36,6 @@ pub struct Augment {
 #[derive(Clone, Copy, NoUninit)]
 struct Params {
     batch: u32,
-    dims: [u32; 3],
     first: u32,
     images_in_a: u32,
     item: u32,
@@ -118,7 +117,6 @@ pub fn batch(
     }
     let params = Params {
         batch: batch as u32,
-        dims: [channels as u32, height as u32, width as u32],
         first: first as u32,
         images_in_a: set.images_in_first as u32,
         item: drawn.epoch,
@@ -139,6 +137,12 @@ pub fn batch(
     ];
     // Of the set, only this batch's bytes are read.
     gpu.next_work(0, 5 * x.count() + 12 * batch);
-    launch_flat(gpu, &GATHER, &[("AUGMENT", u32::from(augment.is_some()))], &params, &spans, x.count() / 4)?;
+    let consts = [
+        ("AUGMENT", u32::from(augment.is_some())),
+        ("CHANNELS", channels as u32),
+        ("HEIGHT", height as u32),
+        ("WIDTH", width as u32),
+    ];
+    launch_flat(gpu, &GATHER, &consts, &params, &spans, x.count() / 4)?;
     Ok((x, labels))
 }

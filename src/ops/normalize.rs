@@ -9,8 +9,6 @@ use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 #[derive(Clone, Copy, NoUninit)]
 struct Params {
     count: u32,
-    channels: u32,
-    inner: u32,
 }
 
 static NORMALIZE: [Kernel; 2] = value_kernels!("normalize", "normalize", "normalize_channels", "rrrw");
@@ -35,7 +33,8 @@ fn launch(gpu: &Gpu, x: &Tensor, factor: &Tensor, offset: &Tensor, y: &Tensor) -
     // Four values at a time must lie in one plane.
     let (kernel, size) = if (height * width).is_multiple_of(4) { (&NORMALIZE[1], 4) } else { (&NORMALIZE[0], 1) };
     let count = x.count() / size;
-    let params = Params { count: count as u32, channels: channels as u32, inner: (height * width / size) as u32 };
+    let consts = [("CHANNELS", channels as u32), ("INNER", (height * width / size) as u32)];
+    let params = Params { count: count as u32 };
     let spans = [x.span(), factor.span(), offset.span(), y.span()];
-    launch_flat(gpu, kernel, &[], &params, &spans, count)
+    launch_flat(gpu, kernel, &consts, &params, &spans, count)
 }

@@ -4,7 +4,7 @@ use bytemuck::NoUninit;
 
 use super::conv2d::Window;
 use super::{dims4, kernel, launch_flat};
-use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor, Words};
+use crate::gpu::{Const, Gpu, GpuError, Kernel, Result, Tensor, Words};
 
 static MAX: Kernel = kernel!("max_pool", "max_pool", "forward", "rww");
 static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "max_pool", "backward", "rrrw");
@@ -40,12 +40,25 @@ fn output_dims(operation: &'static str, x: &Tensor, kernel: [usize; 2], window: 
     Ok([batch, channels, height, window.output(operation, width, kernel[1])?])
 }
 
+/// The parameters of max-pooling, whose extents are constants.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct MaxParams {
+    planes: u32,
+    padding: u32,
+}
+
+fn max_params(input: [usize; 4], padding: usize) -> MaxParams {
+    MaxParams { planes: (input[0] * input[1]) as u32, padding: padding as u32 }
+}
+
 /// The largest of each k x k window, and where in its plane it stood; ReLU can be fused.
 pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window, relu: bool) -> Result<(Tensor, Words)> {
     let dims = output_dims("max_pool", x, [kernel; 2], window)?;
     let (y, winners) = (gpu.empty(dims)?, gpu.empty_words(dims.iter().product())?);
-    let consts = max_consts(kernel, window, relu);
-    let params = params(dims4("max_pool", "the input", x)?, dims, window.padding);
+    let input = dims4("max_pool", "the input", x)?;
+    let consts = max_consts(kernel, window, relu, input, dims);
+    let params = max_params(input, window.padding);
     launch_flat(gpu, &MAX, &consts, &params, &[x.span(), y.span(), winners.span()], y.count())?;
     Ok((y, winners))
 }
@@ -89,8 +102,8 @@ pub fn max_backward(
     if let Some(y) = pooled.relu {
         GpuError::expect_shape(name, "the output", y.shape(), dy.shape())?;
     }
-    let consts = max_consts(kernel, window, pooled.relu.is_some());
-    let params = params(input, output, window.padding);
+    let consts = max_consts(kernel, window, pooled.relu.is_some(), input, output);
+    let params = max_params(input, window.padding);
     // Without ReLU something must be bound all the same; the kernel does not read it.
     let spans = [dy.span(), pooled.winners.span(), pooled.relu.unwrap_or(dy).span(), dx.span()];
     let tiles = kernel == window.stride
@@ -103,8 +116,16 @@ pub fn max_backward(
     launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &spans, dx.count())
 }
 
-fn max_consts(kernel: usize, window: Window, relu: bool) -> [crate::gpu::Const; 3] {
-    [("K", kernel as u32), ("S", window.stride as u32), ("RELU", u32::from(relu))]
+fn max_consts(kernel: usize, window: Window, relu: bool, input: [usize; 4], output: [usize; 4]) -> [Const; 7] {
+    [
+        ("K", kernel as u32),
+        ("S", window.stride as u32),
+        ("RELU", u32::from(relu)),
+        ("IN_H", input[2] as u32),
+        ("IN_W", input[3] as u32),
+        ("OUT_H", output[2] as u32),
+        ("OUT_W", output[3] as u32),
+    ]
 }
 
 /// The mean of each window of `kernel` = [height, width]; padding counts as zeros.
@@ -124,6 +145,6 @@ pub fn average_backward(gpu: &Gpu, dy: &Tensor, kernel: [usize; 2], window: Wind
     launch_flat(gpu, &AVERAGE_BACKWARD, &average_consts(kernel, window), &params, &spans, dx.count())
 }
 
-fn average_consts(kernel: [usize; 2], window: Window) -> [crate::gpu::Const; 3] {
+fn average_consts(kernel: [usize; 2], window: Window) -> [Const; 3] {
     [("KH", kernel[0] as u32), ("KW", kernel[1] as u32), ("S", window.stride as u32)]
 }

@@ -261,7 +261,7 @@ struct Bounds {
 /// Beyond this, software adapters compile for seconds; Mesa takes four times as long from 25 on, and gains nothing there.
 fn bounds(gpu: &Gpu) -> Bounds {
     if is_mesa_since_25(gpu) {
-        Bounds { rows: 2, products: 300, sums: 160 }
+        Bounds { rows: 2, products: 480, sums: 160 }
     } else {
         Bounds { rows: 4, products: 800, sums: 256 }
     }

@@ -6,6 +6,7 @@
 mod attacks;
 mod flat;
 mod gradients;
+mod parts;
 mod planes;
 pub mod reference;
 mod training;
@@ -26,7 +27,8 @@ pub use training::{TrainingRow, pictures};
 pub use trial::Row;
 pub use verdict::{Failure, Verdict};
 
-use trial::{Trial, is_fatal};
+use parts::{PARTS, Part};
+use trial::is_fatal;
 
 /// The device that the self-test runs on: fresh arrays are full of NaN, so that an element that no kernel writes shows.
 pub fn open(options: &GpuOptions) -> Result<Gpu> {
@@ -43,6 +45,8 @@ pub struct Report {
     pub subgroup_size: Option<u32>,
     /// With f16, the kernels with cooperative matrices are tried, too; all else is tried as it is.
     pub precision: Precision,
+    /// How many devices of the adapter the kernels were tried on, side by side.
+    pub devices: usize,
     /// The fingerprint of the kernels' sources and this version.
     pub kernels_fingerprint: String,
     pub kernels: Vec<Row>,
@@ -55,25 +59,6 @@ pub struct Report {
     pub failed: Vec<Failure>,
 }
 
-type Part = (&'static str, fn(&mut Trial<'_>) -> Result<()>);
-
-/// The kernels, in groups. What is simple comes first: what follows is computed with it.
-const PARTS: [Part; 13] = [
-    ("elementwise kernels", flat::elementwise),
-    ("activations", flat::activations),
-    ("reductions", planes::reductions),
-    ("matrix products", variants::products),
-    ("convolutions", variants::convolutions_by_variant),
-    ("pooling", planes::pooling),
-    ("batch normalisation", planes::batch_normalisation),
-    ("losses", planes::losses_and_gradients),
-    ("batches", planes::batches),
-    ("optimisers", flat::optimizers),
-    ("random numbers and attack steps", flat::randomness),
-    ("what attacks are made of", attacks::pictures),
-    ("the benchmark's kernels", flat::instruments),
-];
-
 /// How many parts [`run`] announces.
 pub const COUNT: usize = PARTS.len() + 2;
 
@@ -85,51 +70,48 @@ pub trait Progress {
     fn done(&mut self, name: &str, failures: usize);
 }
 
-/// Runs everything on a device from [`open`]. A kernel that fails is no error: it stands in the report.
-pub fn run(gpu: &Gpu, adapter: AdapterDetails, command: &[String], progress: &mut dyn Progress) -> Report {
-    run_parts(gpu, adapter, command, progress, &|_| true)
+/// Runs everything on a device from [`open`], and on a second one with the same options where that saves time. A kernel
+/// that fails is no error: it stands in the report.
+pub fn run(
+    gpu: &Gpu,
+    options: &GpuOptions,
+    adapter: AdapterDetails,
+    command: &[String],
+    progress: &mut (dyn Progress + Send),
+) -> Report {
+    run_parts(gpu, options, adapter, command, progress, &|_| true)
 }
 
 /// The same with some of the groups of kernels left out.
 pub fn run_parts(
     gpu: &Gpu,
+    options: &GpuOptions,
     adapter: AdapterDetails,
     command: &[String],
-    progress: &mut dyn Progress,
+    progress: &mut (dyn Progress + Send),
     wanted: &dyn Fn(&str) -> bool,
 ) -> Report {
     let begun = Instant::now();
-    let precision = gpu.precision();
-    // Kernels with cooperative matrices are tried by name. What is computed beside them has the tolerances of f32.
-    gpu.prefer(Precision::F32);
-    let mut trial = Trial { gpu, rows: Vec::new() };
-    let mut stopped = None;
-    for (name, part) in PARTS.into_iter().filter(|(name, _)| wanted(name)) {
-        progress.part(name);
-        // Anything that is not a kernel's own failure (no memory for the operands, a lost device) ends the test.
-        if let Err(error) = part(&mut trial) {
-            stopped = Some(error.to_string());
-        }
-        progress.done(name, trial.rows.iter().filter(|row| !row.passed()).count());
-        if stopped.is_some() {
-            break;
-        }
-    }
+    let parts: Vec<Part> = PARTS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    let found = parts::try_all(gpu, options, &parts, progress);
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         command: command.to_vec(),
         adapter,
         subgroup_size: gpu.subgroup_size(),
-        precision,
+        precision: gpu.precision(),
+        devices: found.devices,
         kernels_fingerprint: kept::kernels(),
-        kernels: trial.rows,
+        kernels: found.rows,
         gradients: Vec::new(),
         training: None,
-        stopped,
+        stopped: found.stopped,
         seconds: 0.0,
         passed: false,
         failed: Vec::new(),
     };
+    // Kernels with cooperative matrices were tried by name. What is computed beside them has the tolerances of f32.
+    gpu.prefer(Precision::F32);
     report.failed = report.kernels.iter().filter_map(Failure::of_kernel).collect();
     if report.stopped.is_none() {
         // Graphs and training run on what other commands will use: the variants that passed.
@@ -149,7 +131,7 @@ pub fn run_parts(
 
 impl Report {
     /// Gradients and training.
-    fn graphs(&mut self, gpu: &Gpu, progress: &mut dyn Progress) {
+    fn graphs(&mut self, gpu: &Gpu, progress: &mut (dyn Progress + Send)) {
         progress.part("gradients in graphs");
         match gradients::check(gpu) {
             Ok(rows) => self.gradients = rows,

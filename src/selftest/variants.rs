@@ -142,31 +142,31 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
     Ok(())
 }
 
-/// Every variant of the convolution that the adapter can run.
-pub(super) fn convolutions_by_variant(trial: &mut Trial<'_>) -> Result<()> {
+/// One variant of the convolution, if the adapter can run it.
+pub(super) fn convolutions(trial: &mut Trial<'_>, variant: ConvVariant) -> Result<()> {
+    if !variant.runs_on(trial.gpu) {
+        return Ok(());
+    }
     // A table that begins with products of matrices leaves layers of few channels to the direct kernel.
     let own = match tiles::conv2d(trial.gpu)? {
         ConvVariant::Gemm => [ConvVariant::Gemm, ConvVariant::Direct],
         one => [one, ConvVariant::Naive],
     };
-    for variant in ConvVariant::ALL.into_iter().filter(|variant| variant.runs_on(trial.gpu)) {
-        let mut cases = edges().to_vec();
-        // No software adapter takes it unless it is told to, and each case is seconds of compiling there.
-        if variant == ConvVariant::Gemm && trial.gpu.adapter().is_software() {
-            cases = edges()[1..3].to_vec();
-        }
-        if variant == ConvVariant::Lanes && own.contains(&ConvVariant::Subgroup) {
-            cases.extend(&layers()[..1]);
-        }
-        if own.contains(&variant) || [ConvVariant::Naive, ConvVariant::Coop].contains(&variant) {
-            cases.extend(layers());
-        }
-        trial.gpu.force_variant(CONV2D, Some(variant.name()));
-        let outcome = convolution(trial, variant, &cases);
-        trial.gpu.force_variant(CONV2D, None);
-        outcome?;
+    let mut cases = edges().to_vec();
+    // No software adapter takes it unless it is told to, and each case is seconds of compiling there.
+    if variant == ConvVariant::Gemm && trial.gpu.adapter().is_software() {
+        cases = edges()[1..3].to_vec();
     }
-    Ok(())
+    if variant == ConvVariant::Lanes && own.contains(&ConvVariant::Subgroup) {
+        cases.extend(&layers()[..1]);
+    }
+    if own.contains(&variant) || [ConvVariant::Naive, ConvVariant::Coop].contains(&variant) {
+        cases.extend(layers());
+    }
+    trial.gpu.force_variant(CONV2D, Some(variant.name()));
+    let outcome = convolution(trial, variant, &cases);
+    trial.gpu.force_variant(CONV2D, None);
+    outcome
 }
 
 fn side(tensor: &Tensor, flip: bool) -> Operand<'_> {
