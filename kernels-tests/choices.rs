@@ -95,6 +95,7 @@ fn entries_that_make_no_sense_are_refused_and_change_nothing() {
         ("conv2d forward 3>6 k5 s1 w28", "direct 0x4", "no tile"),
         ("conv2d forward 3>6 k5 s1 w28", "direct 9999999x2", "no tile"),
         ("conv2d forward 3>6 k5 s1 w28", "direct 4", "no tile"),
+        ("conv2d forward 3>6 k5 s1 w28", "naive 4x4", "no tile to choose"),
         ("matmul nn 3x4", "naive 4x4", "no tile"),
     ] {
         let error = follow(&gpu, &table(&[("matmul", "naive"), (entry, value)])).unwrap_err().to_string();

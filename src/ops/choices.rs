@@ -40,6 +40,9 @@ const PRODUCTS: [&str; 4] = ["nn", "nt", "tn", "tt"];
 /// A tile beyond this compiles for minutes.
 const MOST: usize = 512;
 
+/// Variants of the convolution whose kernels have one tile: an output an invocation, and the matrices of the adapter.
+const TILELESS: [&str; 2] = [ConvVariant::Naive.name(), ConvVariant::Coop.name()];
+
 /// The problem of one pass of a convolution: channels that are summed over and made (of a weight gradient, of input and
 /// output), the kernel's extent, the stride, and the width of what is made (of a weight gradient, of the output).
 pub fn convolution(pass: &'static str, channels: [usize; 2], kernel: usize, stride: usize, width: usize) -> Place {
@@ -146,6 +149,9 @@ fn choice(gpu: &Gpu, entry: &str, value: &str) -> std::result::Result<(Place, Ch
     }
     let tile = match tile {
         None => None,
+        Some(_) if PASSES.contains(&place.0) && TILELESS.contains(&variant) => {
+            return Err(format!("the variant '{variant}' has no tile to choose: leave it out"));
+        }
         Some(text) => {
             let sides =
                 text.split_once('x').and_then(|(a, b)| Some([a.parse::<usize>().ok()?, b.parse::<usize>().ok()?]));

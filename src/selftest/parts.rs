@@ -80,21 +80,23 @@ pub(super) fn try_all(gpu: &Gpu, options: &GpuOptions, parts: &[Part], progress:
     let work = |gpu: &Gpu| {
         // Kernels with cooperative matrices are tried by name. What is computed beside them has the tolerances of f32.
         gpu.prefer(Precision::F32);
-        while sit(&desk).stopped.is_none() {
+        while lock(&desk).stopped.is_none() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(&(name, part)) = parts.get(index) else { return };
-            sit(&desk).progress.part(name);
+            lock(&desk).progress.part(name);
             let mut trial = Trial { gpu, rows: Vec::new() };
             let outcome = part(&mut trial);
-            sit(&desk).done(index, name, trial.rows, outcome);
+            lock(&desk).done(index, name, trial.rows, outcome);
         }
     };
     let devices = devices(gpu).min(parts.len()).max(1);
+    // One device keeps what the driver hands out: several would write one file at once.
+    let options = GpuOptions { pipelines: None, ..options.clone() };
     scope(|scope| {
         for _ in 1..devices {
-            scope.spawn(|| match open(options) {
+            scope.spawn(|| match open(&options) {
                 Ok(gpu) => work(&gpu),
-                Err(error) => sit(&desk).stopped = Some(error.to_string()),
+                Err(error) => lock(&desk).stopped = Some(error.to_string()),
             });
         }
         work(gpu);
@@ -104,6 +106,6 @@ pub(super) fn try_all(gpu: &Gpu, options: &GpuOptions, parts: &[Part], progress:
 }
 
 /// The desk, for one at a time. A worker's panic ends the program, so nobody works at a desk that one left in disorder.
-fn sit<'d, 'p>(desk: &'d Mutex<Desk<'p>>) -> MutexGuard<'d, Desk<'p>> {
+fn lock<'d, 'p>(desk: &'d Mutex<Desk<'p>>) -> MutexGuard<'d, Desk<'p>> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }

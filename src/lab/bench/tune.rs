@@ -158,8 +158,8 @@ fn convolutions(gpu: &Gpu, problem: Problem) -> Result<Vec<Choice>, LabError> {
         found.extend(tiles.map(|tile| Choice { variant: own.name(), tile: Some(tile) }));
         return Ok(found);
     }
-    if own == ConvVariant::Coop {
-        // Its tile is the adapter's.
+    if matches!(own, ConvVariant::Coop | ConvVariant::Naive) {
+        // Their tiles are the adapter's, and none.
         return Ok(found);
     }
     let [channels, positions] = tiles::default_tile(gpu, own, problem);
