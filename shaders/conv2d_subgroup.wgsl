@@ -8,9 +8,9 @@
 // one read brings LANES weights, and a broadcast, which is a register move, hands each of them to all lanes.
 // Weights then cost next to nothing, and what is left to save is reads of x. RB output rows to one invocation share
 // them: at stride 1 the line of x that serves row r at ky serves row r + 1 at ky - 1, so each step of ky reads one
-// new line and hands the others on. Where x's rows, the columns to its left and the block of positions all are
-// multiples of four, a line is read by fours: four values that lie side by side cost a software adapter as much as two
-// that do not.
+// new line and hands the others on. Where strides are 1, and the rows of x, the padding to their left, positions and the
+// line itself (so KW is 1, 5, 9 ...) all are multiples of four, a line is read by fours: four values that lie side by side
+// cost a software adapter as much as two that do not.
 // Sums take their turns by rows, so that a row's XB sums stay in registers for its KW taps.
 //
 // Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values a read brings, 1 or 4.

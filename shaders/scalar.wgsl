@@ -1,4 +1,4 @@
-// Put before a kernel that treats its arrays one value at a time, where their length is no multiple of four.
+// Put before a kernel that treats its arrays one value at a time, where they do not fall into fours.
 alias Value = f32;
 alias Bits = u32;
 // The j-th of the values in a Value.

@@ -38,7 +38,10 @@ impl Progress for Display {
         self.parts += 1;
         self.bar.inc(1);
         let Some(place) = self.begun.iter().position(|(begun, _)| begun == name) else { return };
-        let (_, begun) = self.begun.swap_remove(place);
+        let (_, begun) = self.begun.remove(place);
+        if let Some((other, _)) = self.begun.last() {
+            self.bar.set_message(format!("{other}, "));
+        }
         if !std::io::stderr().is_terminal() {
             let failed = if failures > 0 { format!(", {failures} FAILED so far") } else { String::new() };
             let took = output::duration(begun.elapsed().as_secs_f64());

@@ -70,7 +70,7 @@ pub trait Progress {
     fn done(&mut self, name: &str, failures: usize);
 }
 
-/// Runs everything on a device from [`open`], and on a second one with the same options where that saves time. A kernel
+/// Runs everything on a device from [`open`], and on further ones with the same options where that saves time. A kernel
 /// that fails is no error: it stands in the report.
 pub fn run(
     gpu: &Gpu,
@@ -92,6 +92,8 @@ pub fn run_parts(
     wanted: &dyn Fn(&str) -> bool,
 ) -> Report {
     let begun = Instant::now();
+    // Before the parts, which prefer f32: what is computed beside cooperative matrices, and after them, has its tolerances.
+    let precision = gpu.precision();
     let parts: Vec<Part> = PARTS.into_iter().filter(|(name, _)| wanted(name)).collect();
     let found = parts::try_all(gpu, options, &parts, progress);
     let mut report = Report {
@@ -99,7 +101,7 @@ pub fn run_parts(
         command: command.to_vec(),
         adapter,
         subgroup_size: gpu.subgroup_size(),
-        precision: gpu.precision(),
+        precision,
         devices: found.devices,
         kernels_fingerprint: kept::kernels(),
         kernels: found.rows,
@@ -110,8 +112,6 @@ pub fn run_parts(
         passed: false,
         failed: Vec::new(),
     };
-    // Kernels with cooperative matrices were tried by name. What is computed beside them has the tolerances of f32.
-    gpu.prefer(Precision::F32);
     report.failed = report.kernels.iter().filter_map(Failure::of_kernel).collect();
     if report.stopped.is_none() {
         // Graphs and training run on what other commands will use: the variants that passed.

@@ -78,7 +78,7 @@ pub(super) fn try_all(gpu: &Gpu, options: &GpuOptions, parts: &[Part], progress:
     let desk = Mutex::new(Desk { progress, rows: vec![Vec::new(); parts.len()], stopped: None });
     let next = AtomicUsize::new(0);
     let work = |gpu: &Gpu| {
-        // Kernels with cooperative matrices are tried by name. What is computed beside them has the tolerances of f32.
+        // Kernels with cooperative matrices are tried by name.
         gpu.prefer(Precision::F32);
         while lock(&desk).stopped.is_none() {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -89,23 +89,27 @@ pub(super) fn try_all(gpu: &Gpu, options: &GpuOptions, parts: &[Part], progress:
             lock(&desk).done(index, name, trial.rows, outcome);
         }
     };
-    let devices = devices(gpu).min(parts.len()).max(1);
+    let wanted = devices(gpu).min(parts.len());
+    let opened = AtomicUsize::new(1);
     // One device keeps what the driver hands out: several would write one file at once.
     let options = GpuOptions { pipelines: None, ..options.clone() };
     scope(|scope| {
-        for _ in 1..devices {
-            scope.spawn(|| match open(&options) {
-                Ok(gpu) => work(&gpu),
-                Err(error) => lock(&desk).stopped = Some(error.to_string()),
+        for _ in 1..wanted {
+            scope.spawn(|| {
+                // An adapter may refuse another device, and that says nothing of its kernels: the first one tries all.
+                if let Ok(gpu) = open(&options) {
+                    opened.fetch_add(1, Ordering::Relaxed);
+                    work(&gpu);
+                }
             });
         }
         work(gpu);
     });
     let Desk { rows, stopped, .. } = desk.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Found { rows: rows.into_iter().flatten().collect(), stopped, devices }
+    Found { rows: rows.into_iter().flatten().collect(), stopped, devices: opened.into_inner() }
 }
 
-/// The desk, for one at a time. A worker's panic ends the program, so nobody works at a desk that one left in disorder.
+/// The desk, for one at a time. A worker's panic goes on when all have ended, and then nobody looks at the desk again.
 fn lock<'d, 'p>(desk: &'d Mutex<Desk<'p>>) -> MutexGuard<'d, Desk<'p>> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
