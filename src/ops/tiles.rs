@@ -254,16 +254,18 @@ pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
 /// a store in the end).
 struct Bounds {
     rows: usize,
+    /// Rows where a turn has all of few taps.
+    rows_of_few: usize,
     products: usize,
     sums: usize,
 }
 
-/// Beyond this, software adapters compile for seconds; Mesa takes four times as long from 25 on, and gains nothing there.
+/// Beyond this, software adapters compile for seconds, Mesa from 25 on for longer.
 fn bounds(gpu: &Gpu) -> Bounds {
     if is_mesa_since_25(gpu) {
-        Bounds { rows: 2, products: 480, sums: 160 }
+        Bounds { rows: 4, rows_of_few: 2, products: 480, sums: 160 }
     } else {
-        Bounds { rows: 4, products: 800, sums: 256 }
+        Bounds { rows: 4, rows_of_few: 4, products: 800, sums: 256 }
     }
 }
 
@@ -340,7 +342,7 @@ pub fn tile(
         return lanes_tile(gpu, [channels, height, width], taps[0] * taps[1], chosen);
     }
     let most = bounds(gpu);
-    let rows = rows(variant, height, stride, most.rows);
+    let rows = rows(variant, height, stride, if taps[0] * taps[1] <= FEW_TAPS { most.rows_of_few } else { most.rows });
     if let Some([channels, positions]) = chosen {
         return [rows.min(MOST_CHOSEN_SUMS / (channels * positions)).max(1), positions, channels];
     }
