@@ -18,7 +18,7 @@ use shadegrad::ops::tiles::{self, CONV2D, ConvVariant};
 use shadegrad::selftest::reference::conv2d::{Case, biased, relu};
 use shadegrad::selftest::reference::matmul::{Product, product};
 use shadegrad::selftest::reference::{random, short};
-use shadegrad::selftest::{self, Progress, Verdict};
+use shadegrad::selftest::{self, Verdict};
 
 fn options() -> GpuOptions {
     GpuOptions { poison: true, precision: Precision::F16, ..GpuOptions::default() }
@@ -59,19 +59,12 @@ fn multiply(gpu: &Gpu, case: Product, [a, b]: [&Tensor; 2], epilogue: Epilogue<'
     out.read(gpu)
 }
 
-struct Silent;
-
-impl Progress for Silent {
-    fn part(&mut self, _: &str) {}
-    fn done(&mut self, _: &str, _: usize) {}
-}
-
 /// Kept apart from a verdict on f32's kernels alone.
 #[test]
 fn a_self_test_with_f16_says_so() {
     let Some(gpu) = gpu() else { return };
     let adapter = selftest::details(None).unwrap();
-    let report = selftest::run_parts(&gpu, &options(), adapter, &[], &mut Silent, &|name| name == "convolutions, coop");
+    let report = selftest::run_parts(&gpu, &options(), adapter, &[], &mut (), &|name| name == "convolutions, coop");
     assert!(report.passed && !report.kernels.is_empty(), "{:?}", report.failed);
     assert!(report.precision == Precision::F16 && Verdict::of(&report).precision == Precision::F16);
 }

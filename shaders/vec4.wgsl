@@ -3,6 +3,4 @@
 alias Value = vec4<f32>;
 alias Bits = vec4<u32>;
 // The j-th of the values in a Value.
-fn part(value: Value, j: u32) -> f32 {
-    return select(select(value.x, value.y, j == 1u), select(value.z, value.w, j == 3u), j >= 2u);
-}
+fn part(value: Value, j: u32) -> f32 { return value[j]; }

@@ -113,3 +113,17 @@ pub(super) fn try_all(gpu: &Gpu, options: &GpuOptions, parts: &[Part], progress:
 fn lock<'d, 'p>(desk: &'d Mutex<Desk<'p>>) -> MutexGuard<'d, Desk<'p>> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PARTS;
+    use crate::ops::tiles::ConvVariant;
+
+    #[test]
+    fn every_variant_of_the_convolution_is_tried() {
+        for variant in ConvVariant::ALL {
+            let name = format!("convolutions, {}", variant.name());
+            assert_eq!(PARTS.iter().filter(|(part, _)| *part == name).count(), 1, "{name}");
+        }
+    }
+}
