@@ -1,13 +1,16 @@
 //! The benchmark: what its rows hold, that ladder rungs compute the same, profiles and traces, and the kernels' listing.
 
 mod common;
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/program.rs"]
 mod program;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::gpu;
-use program::{refused, succeed};
+use folder::TempFolder;
+use program::{command, refused, succeed, text};
 use serde_json::Value;
 use shadegrad::gpu::Work;
 use shadegrad::lab::bench::{self, Budget, Ladder, Options, Suite};
@@ -77,6 +80,26 @@ fn step_rows_hold_what_they_promise() {
     }
     assert!(steps[1]["dispatches"].as_u64() < steps[0]["dispatches"].as_u64(), "no weight gradients");
     assert!(steps[1]["share_of_training_step"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn kernels_that_a_software_driver_has_not_kept_are_translated_side_by_side() {
+    let _turn = turn();
+    let folder = TempFolder::new("cold");
+    let mut cold = command();
+    // Mesa finds nothing here.
+    cold.env("MESA_SHADER_CACHE_DIR", folder.path());
+    let wish = ["bench", "train", "--model", "lenet", "--batch", "8", "--rounds", "1", "--json"];
+    let output = cold.args(wish).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &report["first_step"];
+    let adapter = &report["adapter"];
+    let translates = adapter["device_type"] == "software" && adapter["backend"] == "vulkan";
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let wanted = if translates { cores.min(4) } else { 0 };
+    assert_eq!(first["translating_devices"][0], wanted, "{first}");
+    assert!(first["as_found_seconds"].as_f64() > first["open_seconds"].as_f64(), "{first}");
 }
 
 #[test]

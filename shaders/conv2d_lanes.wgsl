@@ -76,16 +76,24 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         for (var v = 0u; v < WINDOW; v++) { // unroll
             held[v] = select(0.0, x[place[v] + c * plane], inside[v]);
         }
+        var w: array<f32, MB * TAPS>;
         for (var m = 0u; m < MB; m++) { // unroll
-            var w: array<f32, TAPS>;
             for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                w[tap] = weights[at[m] + (c * PACKED + tap / KW) * PACKED + tap % KW];
+                w[m * TAPS + tap] = weights[at[m] + (c * PACKED + tap / KW) * PACKED + tap % KW];
             }
-            for (var r = 0u; r < RB; r++) { // unroll
+        }
+        for (var r = 0u; r < RB; r++) { // unroll
+            var line: array<f32, KH * SPAN>;
+            for (var ky = 0u; ky < KH; ky++) { // unroll
+                for (var s = 0u; s < SPAN; s++) { // unroll
+                    let t = (r * S + ky) * SPAN + s;
+                    line[ky * SPAN + s] = subgroupBroadcast(held[t / LANES], t % LANES);
+                }
+            }
+            for (var m = 0u; m < MB; m++) { // unroll
                 for (var tap = 0u; tap < TAPS; tap++) { // unroll
                     for (var j = 0u; j < XB; j++) { // unroll
-                        let t = (r * S + tap / KW) * SPAN + j * S + tap % KW;
-                        sum[(m * RB + r) * XB + j] += w[tap] * subgroupBroadcast(held[t / LANES], t % LANES);
+                        sum[(m * RB + r) * XB + j] += w[m * TAPS + tap] * line[tap / KW * SPAN + j * S + tap % KW];
                     }
                 }
             }

@@ -154,6 +154,39 @@ pub fn list_adapters(wanted: Option<&str>) -> Result<Vec<AdapterDetails>> {
     Ok(details)
 }
 
+/// Asked for where the adapter has them: half precision, subgroup operations, timing on the device, and compiled
+/// pipelines to keep. No kernel needs any of them.
+const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::PIPELINE_CACHE);
+
+/// A device of the adapter with all that it has: kernels are chosen by its limits, never beyond them. `cooperative`: with
+/// its cooperative matrices.
+pub(super) fn connect(adapter: &wgpu::Adapter, cooperative: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
+    let (needed, experimental_features) = if cooperative {
+        // SAFETY: wgpu calls features experimental whose use may have faults that its validation does not see, and asks
+        // that this be accepted. Only the kernels of this program run on the device; they are tested on every adapter that
+        // the tests meet and by 'selftest --precision f16' on the user's, and nobody gets here who did not ask for f16.
+        (precision::NEEDED, unsafe { wgpu::ExperimentalFeatures::enabled() })
+    } else {
+        (wgpu::Features::empty(), wgpu::ExperimentalFeatures::disabled())
+    };
+    let request = adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("shadegrad"),
+        required_features: (adapter.features() & WANTED) | needed,
+        required_limits: adapter.limits(),
+        experimental_features,
+        memory_hints: wgpu::MemoryHints::Performance,
+        trace: wgpu::Trace::Off,
+    });
+    let refused = |error: wgpu::RequestDeviceError| GpuError::DeviceRefused {
+        adapter: adapter.get_info().name,
+        reason: error.to_string(),
+    };
+    pollster::block_on(request).map_err(refused)
+}
+
 /// The wanted adapter, or the best one.
 pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let mut found = adapters();

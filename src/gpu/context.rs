@@ -45,13 +45,6 @@ pub struct Broken {
     pub to: &'static str,
 }
 
-/// Asked for where the adapter has them: half precision, subgroup operations, timing on the device, and compiled
-/// pipelines to keep. No kernel needs any of them.
-const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
-    .union(wgpu::Features::SUBGROUP)
-    .union(wgpu::Features::TIMESTAMP_QUERY)
-    .union(wgpu::Features::PIPELINE_CACHE);
-
 /// A problem that kernels are chosen for: what is computed, and its extents.
 pub type Place = (&'static str, [usize; 5]);
 
@@ -67,6 +60,7 @@ pub struct Choice {
 pub struct Gpu(pub(super) Rc<Inner>);
 
 pub(super) struct Inner {
+    pub(super) adapter: wgpu::Adapter,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) summary: AdapterSummary,
@@ -99,30 +93,11 @@ impl Gpu {
     pub fn open(options: &GpuOptions) -> Result<Self> {
         let adapter = adapter::choose(options.adapter.as_deref())?;
         let summary = AdapterSummary::of(&adapter);
-        // All that the adapter has: kernels are chosen by these limits, never beyond them.
-        let limits = adapter.limits();
         let cooperative = match options.precision {
             Precision::F32 => None,
             Precision::F16 => Some(precision::choose(&adapter)?),
         };
-        let (needed, experimental_features) = match cooperative {
-            None => (wgpu::Features::empty(), wgpu::ExperimentalFeatures::disabled()),
-            // SAFETY: wgpu calls features experimental whose use may have faults that its validation does not see, and
-            // asks that this be accepted. Only the kernels of this program run on the device; they are tested on every
-            // adapter that the tests meet and by 'selftest --precision f16' on the user's, and nobody gets here who did
-            // not ask for f16.
-            Some(_) => (precision::NEEDED, unsafe { wgpu::ExperimentalFeatures::enabled() }),
-        };
-        let request = adapter.request_device(&wgpu::DeviceDescriptor {
-            label: Some("shadegrad"),
-            required_features: (adapter.features() & WANTED) | needed,
-            required_limits: limits.clone(),
-            experimental_features,
-            memory_hints: wgpu::MemoryHints::Performance,
-            trace: wgpu::Trace::Off,
-        });
-        let (device, queue) = pollster::block_on(request)
-            .map_err(|error| GpuError::DeviceRefused { adapter: summary.name.clone(), reason: error.to_string() })?;
+        let (device, queue) = adapter::connect(&adapter, cooperative.is_some())?;
         let info = adapter.get_info();
         let fixed = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size > 0;
         let subgroup_size =
@@ -137,10 +112,11 @@ impl Gpu {
         let stream = RefCell::new(Stream::new(&device));
         let kept = options.pipelines.as_deref().and_then(|folder| Pipelines::open(&device, &summary, folder));
         Ok(Self(Rc::new(Inner {
+            limits: adapter.limits(),
+            adapter,
             device,
             queue,
             summary,
-            limits,
             subgroup_size,
             cooperative,
             precision: Cell::new(options.precision),
@@ -375,7 +351,7 @@ impl Gpu {
             return Err(GpuError::operand(kernel.name, format!("a grid of {:?} workgroups is not possible", grid.0)));
         }
         if self.0.rehearses {
-            self.0.cache.borrow_mut().want(kernel, consts);
+            self.0.cache.borrow_mut().want(kernel, consts, params);
             return Ok(());
         }
         if self.0.stream.borrow().is_full() {
@@ -431,7 +407,7 @@ impl Gpu {
         outcome.map_err(|error| GpuError::Device { reason: error.to_string() })
     }
 
-    fn check_fault(&self) -> Result<()> {
+    pub(super) fn check_fault(&self) -> Result<()> {
         let slot = self.0.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         slot.as_ref().map_or(Ok(()), |fault| Err(fault.error()))
     }

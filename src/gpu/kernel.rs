@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,10 +61,33 @@ pub(super) struct Pipeline {
     layout: Rc<Layout>,
 }
 
+impl Pipeline {
+    /// A bind group of these parts of buffers (buffer, offset, bytes): binding 0, and those that follow it.
+    pub(super) fn bind<'b>(
+        &self,
+        device: &wgpu::Device,
+        parts: impl Iterator<Item = (&'b wgpu::Buffer, u64, u64)>,
+    ) -> wgpu::BindGroup {
+        let entry = |(binding, (buffer, offset, bytes)): (u32, (&'b wgpu::Buffer, u64, u64))| wgpu::BindGroupEntry {
+            binding,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset,
+                size: NonZeroU64::new(bytes),
+            }),
+        };
+        let entries: Vec<_> = (0..=self.layout.storages).zip(parts).map(entry).collect();
+        let layout = &self.layout.group;
+        device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    }
+}
+
 #[derive(Debug)]
 struct Layout {
     group: wgpu::BindGroupLayout,
     pipeline: wgpu::PipelineLayout,
+    /// Storage bindings, after binding 0.
+    storages: u32,
     id: usize,
 }
 
@@ -83,8 +106,14 @@ pub(super) struct Cache {
     wanted: Vec<Wanted>,
 }
 
-/// A kernel and the values of its constants.
-type Wanted = (&'static Kernel, Vec<Const>);
+/// What a rehearsal would have launched.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) kernel: &'static Kernel,
+    pub(super) consts: Vec<Const>,
+    /// The uniform blocks that it would have been launched with.
+    pub(super) params: Vec<Vec<u8>>,
+}
 
 /// Bytes of a uniform block, the same for every kernel so that they share one ring.
 pub(super) const UNIFORM_BYTES: u64 = 256;
@@ -135,32 +164,38 @@ impl Cache {
     }
 
     /// Notes what a rehearsal would launch.
-    pub(super) fn want(&mut self, kernel: &'static Kernel, consts: &[Const]) {
-        let is_it = |(known, values): &Wanted| std::ptr::eq(*known, kernel) && values == consts;
-        if !self.wanted.iter().any(is_it) {
-            self.wanted.push((kernel, consts.to_vec()));
+    pub(super) fn want(&mut self, kernel: &'static Kernel, consts: &[Const], params: &[u8]) {
+        let is_it = |known: &&mut Wanted| std::ptr::eq(known.kernel, kernel) && known.consts == consts;
+        match self.wanted.iter_mut().find(is_it) {
+            None => self.wanted.push(Wanted { kernel, consts: consts.to_vec(), params: vec![params.to_vec()] }),
+            Some(known) if known.params.iter().all(|block| block != params) => known.params.push(params.to_vec()),
+            Some(_) => {}
         }
+    }
+
+    /// What a rehearsal would have launched.
+    pub(super) fn wanted(&self) -> &[Wanted] {
+        &self.wanted
     }
 
     /// Makes the pipelines that a rehearsal noted, on as many threads as the processor has cores.
     pub(super) fn prepare(&mut self, device: &wgpu::Device, rehearsal: &Self) -> Result<()> {
-        let missing =
-            rehearsal.wanted.iter().filter(|(kernel, consts)| !self.pipelines.contains_key(&key(kernel, consts)));
+        let missing = rehearsal.wanted.iter().filter(|it| !self.pipelines.contains_key(&key(it.kernel, &it.consts)));
         let missing: Vec<&Wanted> = missing.collect();
-        let layouts: Vec<Rc<Layout>> = missing.iter().map(|(kernel, _)| self.layout(device, kernel.access)).collect();
+        let layouts: Vec<Rc<Layout>> = missing.iter().map(|it| self.layout(device, it.kernel.access)).collect();
         // Layouts are counted without locks, so threads see only what wgpu made.
         let work: Vec<(&wgpu::PipelineLayout, Cow<'static, str>)> =
-            layouts.iter().zip(&missing).map(|(layout, (kernel, _))| (&layout.pipeline, self.source(kernel))).collect();
+            layouts.iter().zip(&missing).map(|(layout, it)| (&layout.pipeline, self.source(it.kernel))).collect();
         let kept = self.kept.as_ref().map(Pipelines::cache);
         let next = AtomicUsize::new(0);
         let worker = || {
             let mut made = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                let (Some((kernel, consts)), Some((layout, source))) = (missing.get(index), work.get(index)) else {
+                let (Some(it), Some((layout, source))) = (missing.get(index), work.get(index)) else {
                     return made;
                 };
-                made.push((index, compile(device, (layout, kept), kernel, source, consts)));
+                made.push((index, compile(device, (layout, kept), it.kernel, source, &it.consts)));
             }
         };
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(missing.len());
@@ -169,7 +204,7 @@ impl Cache {
             started.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
         });
         for (index, pipeline) in made {
-            let (kernel, consts) = missing[index];
+            let &Wanted { kernel, ref consts, .. } = missing[index];
             let made = Rc::new(Pipeline { pipeline: pipeline?, layout: layouts[index].clone() });
             self.pipelines.insert(key(kernel, consts), made);
         }
@@ -197,7 +232,7 @@ impl Cache {
                 bind_group_layouts: &[Some(&group)],
                 immediate_size: 0,
             });
-            Rc::new(Layout { group, pipeline, id })
+            Rc::new(Layout { group, pipeline, storages: access.len() as u32, id })
         };
         self.layouts.entry(access).or_insert_with(make).clone()
     }
@@ -217,25 +252,8 @@ impl Cache {
         if self.bind_groups.len() >= MAX_BIND_GROUPS {
             self.bind_groups.clear();
         }
-        let bind = |buffer, offset, bytes| {
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset,
-                size: std::num::NonZeroU64::new(bytes),
-            })
-        };
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: bind(uniforms, 0, UNIFORM_BYTES) }];
-        for (index, span) in spans.iter().enumerate() {
-            entries.push(wgpu::BindGroupEntry {
-                binding: index as u32 + 1,
-                resource: bind(&span.storage.buffer, span.offset, span.bytes),
-            });
-        }
-        let made = Rc::new(device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.layout.group,
-            entries: &entries,
-        }));
+        let storages = spans.iter().map(|span| (&span.storage.buffer, span.offset, span.bytes));
+        let made = Rc::new(pipeline.bind(device, std::iter::once((uniforms, 0, UNIFORM_BYTES)).chain(storages)));
         self.bind_groups.insert(key, made.clone());
         made
     }

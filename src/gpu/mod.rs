@@ -18,6 +18,7 @@ mod profile;
 mod rehearsal;
 mod stream;
 mod tensor;
+mod translate;
 mod unroll;
 
 pub use adapter::{AdapterDetails, AdapterSummary, list_adapters};

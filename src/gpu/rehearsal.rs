@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::context::Inner;
 use super::pool::Pool;
 use super::stream::Stream;
+use super::translate::translate;
 use super::{Gpu, Result};
 
 impl Gpu {
@@ -15,6 +16,7 @@ impl Gpu {
     pub fn rehearsal(&self) -> Self {
         let real = &*self.0;
         Self(Rc::new(Inner {
+            adapter: real.adapter.clone(),
             device: real.device.clone(),
             queue: real.queue.clone(),
             summary: real.summary.clone(),
@@ -37,12 +39,15 @@ impl Gpu {
     }
 
     /// Makes every pipeline that a rehearsal of this device would have used, side by side on all cores, so that the first
-    /// step need not wait for one after the other.
+    /// step need not wait for one after the other. A software driver that translates a kernel at its first launch does so
+    /// now, on further devices too if it has not kept the code; returns how many devices that took, none elsewhere.
     ///
     /// # Errors
     /// [`GpuError::Kernel`](super::GpuError::Kernel) if the driver rejects a kernel.
-    pub fn prepare(&self, rehearsal: &Self) -> Result<()> {
-        self.0.cache.borrow_mut().prepare(&self.0.device, &rehearsal.0.cache.borrow())
+    pub fn prepare(&self, rehearsal: &Self) -> Result<usize> {
+        let rehearsed = rehearsal.0.cache.borrow();
+        self.0.cache.borrow_mut().prepare(&self.0.device, &rehearsed)?;
+        translate(self, rehearsed.wanted())
     }
 
     /// Pipelines made so far.

@@ -32,9 +32,13 @@ pub(super) fn report(report: &Report) {
     }
     steps(report);
     if let Some(first) = &report.first_step {
+        let found = match first.translating_devices[0] {
+            0 | 1 => "found".to_owned(),
+            devices => format!("found (kernels translated on {devices} devices)"),
+        };
         say(&format!(
             "\nfirst training step of {} at batch {}: {:.2} s from opening the device ({:.2} s of it) with the driver's \
-             shader cache as it was found; {:.2} s once more on a new device",
+             shader cache as it was {found}; {:.2} s once more on a new device",
             first.model, first.batch, first.as_found_seconds, first.open_seconds, first.again_seconds
         ));
     }

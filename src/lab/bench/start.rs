@@ -21,23 +21,31 @@ pub struct FirstStep {
     pub again_seconds: f64,
     /// Of the first one, opening the device.
     pub open_seconds: f64,
+    /// Devices on which a software driver translated the kernels side by side, as found and again.
+    pub translating_devices: [usize; 2],
 }
 
 /// Measures it twice, each time on a device of its own.
 pub(super) fn first_step(like: &Gpu, adapter: Option<String>) -> Result<FirstStep, LabError> {
     let (model, batch) = ("lenet", 64);
     let options = GpuOptions { adapter, precision: like.precision(), ..GpuOptions::default() };
-    let once = || -> Result<[f64; 2], LabError> {
+    let once = || -> Result<([f64; 2], usize), LabError> {
         let begun = Instant::now();
         let gpu = Gpu::open(&options)?;
         gpu.choose_like(like);
         let opened = begun.elapsed().as_secs_f64();
+        // As 'train' begins.
+        let rehearsal = gpu.rehearsal();
+        Workload::new(&rehearsal, Kind::Train, model, batch)?.step()?;
+        let translating = gpu.prepare(&rehearsal)?;
         Workload::new(&gpu, Kind::Train, model, batch)?.step()?;
         gpu.wait()?;
-        Ok([opened, begun.elapsed().as_secs_f64()])
+        Ok(([opened, begun.elapsed().as_secs_f64()], translating))
     };
-    let ([open_seconds, as_found_seconds], [_, again_seconds]) = (once()?, once()?);
-    Ok(FirstStep { model, batch, as_found_seconds, again_seconds, open_seconds })
+    let ([open_seconds, as_found_seconds], found) = once()?;
+    let ([_, again_seconds], again) = once()?;
+    let translating_devices = [found, again];
+    Ok(FirstStep { model, batch, as_found_seconds, again_seconds, open_seconds, translating_devices })
 }
 
 /// What the program itself does for each dispatch: shape checks, the tape, recording and submitting.
