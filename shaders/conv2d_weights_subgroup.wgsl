@@ -6,10 +6,18 @@
 // All lanes need the same MB x XB values of dy. Lane l reads values l, l + LANES, ... of them, and a broadcast hands
 // each to all lanes: one read in place of LANES (see conv2d_subgroup.wgsl).
 //
+// Going along a row, the last KEPT of a block's columns of x are the next one's first: they stay, and only the others are
+// read.
+//
+//     block         [ 0 1 2 3 4 5 6 7 ]                  five taps, stride 1, four positions: four values of x
+//     next block            [ 4 5 6 7 8 9 10 11 ]        a block, not eight
+//
+// Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values a read of x brings, 1 or 4. By fours where the stride is 1
+// and rows of x, padding, KEPT and XB are multiples of four.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels m x all KW taps of
 // CB neighbouring rows (c, ky), in registers.
-// KH, KW, S, SPAN, TAPS, MB, CB, XB: as in conv2d_weights.wgsl; HELD = ceil(MB XB / LANES);
-// REST = (CB MB - 1) KW.
+// KH, KW, S, SPAN, TAPS, MB, CB, XB: as in conv2d_weights.wgsl; KEPT = max(KW - S, 0) columns, AT_FIRST = KEPT / EACH;
+// READS = (SPAN - KEPT) / EACH; HELD = ceil(MB XB / LANES); REST = (CB MB - 1) KW.
 // Grid: x = ceil(in_c KH / (CB LANES)), y = splits, z = ceil(out_c / MB).
 
 struct Params {
@@ -19,9 +27,15 @@ struct Params {
     turns: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Value>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
+
+// x at column ix of the row that begins at `row`, and what else lies in the same Value; zero outside.
+fn padded(row: u32, inside: bool, ix: i32) -> Value {
+    let read = x[(row + u32(clamp(ix, 0, i32(p.in_w) - 1))) / EACH];
+    return select(Value(), read, inside && ix >= 0 && ix < i32(p.in_w));
+}
 
 @compute @workgroup_size(LANES)
 fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -42,6 +56,21 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     for (var n = group.y * p.images; n < last; n++) {
         for (var oy = 0u; oy < p.out_h; oy++) {
             let dy_row = n * p.out_c * p.out_h * p.out_w + oy * p.out_w;
+            var row: array<u32, CB>;
+            var inside: array<bool, CB>;
+            var line: array<f32, CB * SPAN>;
+            for (var b = 0u; b < CB; b++) { // unroll
+                let i = min(index + b, rows - 1u);
+                let iy = i32(oy * S + i % KH) - i32(p.padding);
+                inside[b] = iy >= 0 && iy < i32(p.in_h);
+                row[b] = ((n * p.in_c + i / KH) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
+                for (var s = 0u; s < AT_FIRST; s++) { // unroll
+                    let read = padded(row[b], inside[b], i32(s * EACH) - i32(p.padding));
+                    for (var j = 0u; j < EACH; j++) { // unroll
+                        line[b * SPAN + XB * S + s * EACH + j] = part(read, j);
+                    }
+                }
+            }
             for (var ox0 = 0u; ox0 < p.out_w; ox0 += XB) {
                 var g: array<f32, HELD>;
                 for (var v = 0u; v < HELD; v++) { // unroll
@@ -49,23 +78,22 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                     let value = dy[dy_row + plane[v] + min(ox, p.out_w - 1u)];
                     g[v] = select(0.0, value, ox < p.out_w);
                 }
-                let ix0 = i32(ox0 * S) - i32(p.padding);
+                let ix0 = i32(ox0 * S + KEPT) - i32(p.padding);
                 for (var b = 0u; b < CB; b++) { // unroll
-                    let i = min(index + b, rows - 1u);
-                    let iy = i32(oy * S + i % KH) - i32(p.padding);
-                    let inside = iy >= 0 && iy < i32(p.in_h);
-                    let row = ((n * p.in_c + i / KH) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
-                    var line: array<f32, SPAN>;
-                    for (var s = 0u; s < SPAN; s++) { // unroll
-                        let ix = ix0 + i32(s);
-                        let value = x[row + u32(clamp(ix, 0, i32(p.in_w) - 1))];
-                        line[s] = select(0.0, value, inside && ix >= 0 && ix < i32(p.in_w));
+                    for (var s = 0u; s < KEPT; s++) { // unroll
+                        line[b * SPAN + s] = line[b * SPAN + XB * S + s];
+                    }
+                    for (var s = 0u; s < READS; s++) { // unroll
+                        let read = padded(row[b], inside[b], ix0 + i32(s * EACH));
+                        for (var j = 0u; j < EACH; j++) { // unroll
+                            line[b * SPAN + KEPT + s * EACH + j] = part(read, j);
+                        }
                     }
                     for (var m = 0u; m < MB; m++) { // unroll
                         for (var j = 0u; j < XB; j++) { // unroll
                             let d = subgroupBroadcast(g[(m * XB + j) / LANES], (m * XB + j) % LANES);
                             for (var kx = 0u; kx < KW; kx++) { // unroll
-                                sum[(b * MB + m) * KW + kx] += d * line[j * S + kx];
+                                sum[(b * MB + m) * KW + kx] += d * line[b * SPAN + j * S + kx];
                             }
                         }
                     }

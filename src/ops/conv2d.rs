@@ -9,15 +9,18 @@ use bytemuck::NoUninit;
 use super::choices;
 use super::conv2d_walk::Walk;
 use super::tiles::{self, ConvVariant, WeightTile};
-use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, dims4, kernel, launch_flat, reduce};
+use super::{
+    conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, dims4, kernel, launch_flat, reduce, value_kernels,
+};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
 const BACKWARD_DATA: &str = "conv2d_backward_data";
 
 static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw");
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
-static WEIGHTS_SUBGROUP: Kernel =
-    kernel!("conv2d_backward_weights", "conv2d_weights_subgroup", "conv2d_weights", "rrw");
+/// With x read one value at a time, and by fours.
+static WEIGHTS_SUBGROUP: [Kernel; 2] =
+    value_kernels!("conv2d_backward_weights", "conv2d_weights_subgroup", "conv2d_weights", "rrw");
 static WEIGHTS_LINES: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights_lines", "conv2d_weights", "rrw");
 
 /// Stride and padding of a convolution, the same in both directions.
@@ -194,7 +197,11 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let wanted: usize = if gpu.adapter().is_software() { 16 } else { 1024 };
     let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
     let splits = batch.div_ceil(images);
-    let consts: [Const; 13] = [
+    let span = (row_block - 1) * window.stride + kernel;
+    let by_fours =
+        window.stride == 1 && [in_w, window.padding, kept, row_block].iter().all(|extent| extent.is_multiple_of(4));
+    let each = if by_fours { 4 } else { 1 };
+    let consts: [Const; 16] = [
         ("KH", kernel as u32),
         ("KW", kernel as u32),
         ("KEPT", kept as u32),
@@ -205,13 +212,16 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         ("TAPS", (rows * channel_block * kernel) as u32),
         ("REST", ((turns - 1) * turn) as u32),
         ("XB", row_block as u32),
-        ("SPAN", ((row_block - 1) * window.stride + kernel) as u32),
+        ("SPAN", span as u32),
         ("LANES", lanes),
+        ("EACH", each as u32),
+        ("AT_FIRST", (kept / each) as u32),
+        ("READS", ((span - kept) / each) as u32),
         ("HELD", ((channel_block * row_block) as u32).div_ceil(lanes)),
     ];
     let launched = match variant {
         ConvVariant::Subgroup if lines => &WEIGHTS_LINES,
-        ConvVariant::Subgroup => &WEIGHTS_SUBGROUP,
+        ConvVariant::Subgroup => &WEIGHTS_SUBGROUP[usize::from(by_fours)],
         _ => &WEIGHTS,
     };
     let params = WeightsParams {

@@ -403,8 +403,15 @@ pub fn weight_tile(
     if variant == ConvVariant::Subgroup && serves && line_channels * taps <= MOST_CHOSEN_SUMS {
         return WeightTile { lines: true, channels: line_channels, rows: kernel, positions: line_positions };
     }
-    let positions =
-        chosen.map_or_else(|| positions(gpu, variant, width, out_channels <= 4), |[_, positions]| positions);
+    let positions = match (chosen, variant) {
+        (Some([_, positions]), _) => positions,
+        // As many as leave room for all channels: where columns of x stay from block to block, short blocks cost nothing.
+        (None, ConvVariant::Subgroup) if kernel > stride && out_channels > 4 => {
+            let fitting = MOST_WEIGHT_PRODUCTS / (2 * kernel * out_channels.min(16));
+            even(width, fitting.clamp(1, 3), fitting.clamp(1, 5))
+        }
+        _ => positions(gpu, variant, width, out_channels <= 4),
+    };
     let (channels, most) = match (variant, gpu.adapter().is_software()) {
         (ConvVariant::Subgroup, _) => {
             let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * kernel * positions)).min(16));
