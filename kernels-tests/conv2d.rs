@@ -135,6 +135,7 @@ fn edges() -> Vec<Case> {
         Case::new([2, 2, 3], [6, 24], 5, 1, 0), // and backward-data, with padding on both sides
         Case::new([2, 9, 9], [5, 12], 5, 1, 4), // and both, in blocks of four
         Case::new([2, 3, 6], [5, 12], 5, 1, 4), // and the weight gradient's, with padding
+        Case::new([2, 3, 6], [5, 12], 1, 1, 0), // and without a column that two blocks have in common
         Case::new([3, 3, 37], [7, 9], 3, 1, 1), // gemm: two tiles of channels, three of positions, two of the sum
     ]
 }

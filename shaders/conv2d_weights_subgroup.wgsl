@@ -7,10 +7,10 @@
 // each to all lanes: one read in place of LANES (see conv2d_subgroup.wgsl).
 //
 // Going along a row, the last KEPT of a block's columns of x are the next one's first: they stay, and only the others are
-// read.
+// read. With five taps, stride 1 and four positions that is four values a block, not eight:
 //
-//     block         [ 0 1 2 3 4 5 6 7 ]                  five taps, stride 1, four positions: four values of x
-//     next block            [ 4 5 6 7 8 9 10 11 ]        a block, not eight
+//     block         [ 0 1 2 3 4 5 6 7 ]
+//     next block            [ 4 5 6 7 8 9 10 11 ]
 //
 // Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values a read of x brings, 1 or 4. By fours where the stride is 1
 // and rows of x, padding, KEPT and XB are multiples of four.
@@ -31,9 +31,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
-// x at column ix of the row that begins at `row`, and what else lies in the same Value; zero outside.
-fn padded(row: u32, inside: bool, ix: i32) -> Value {
-    let read = x[(row + u32(clamp(ix, 0, i32(p.in_w) - 1))) / EACH];
+// x at column ix of the row that begins at `start`, and what else lies in the same Value; zero outside.
+fn padded(start: u32, inside: bool, ix: i32) -> Value {
+    let read = x[(start + u32(clamp(ix, 0, i32(p.in_w) - 1))) / EACH];
     return select(Value(), read, inside && ix >= 0 && ix < i32(p.in_w));
 }
 
@@ -56,16 +56,16 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     for (var n = group.y * p.images; n < last; n++) {
         for (var oy = 0u; oy < p.out_h; oy++) {
             let dy_row = n * p.out_c * p.out_h * p.out_w + oy * p.out_w;
-            var row: array<u32, CB>;
+            var start: array<u32, CB>;
             var inside: array<bool, CB>;
             var line: array<f32, CB * SPAN>;
             for (var b = 0u; b < CB; b++) { // unroll
                 let i = min(index + b, rows - 1u);
                 let iy = i32(oy * S + i % KH) - i32(p.padding);
                 inside[b] = iy >= 0 && iy < i32(p.in_h);
-                row[b] = ((n * p.in_c + i / KH) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
+                start[b] = ((n * p.in_c + i / KH) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
                 for (var s = 0u; s < AT_FIRST; s++) { // unroll
-                    let read = padded(row[b], inside[b], i32(s * EACH) - i32(p.padding));
+                    let read = padded(start[b], inside[b], i32(s * EACH) - i32(p.padding));
                     for (var j = 0u; j < EACH; j++) { // unroll
                         line[b * SPAN + XB * S + s * EACH + j] = part(read, j);
                     }
@@ -84,7 +84,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                         line[b * SPAN + s] = line[b * SPAN + XB * S + s];
                     }
                     for (var s = 0u; s < READS; s++) { // unroll
-                        let read = padded(row[b], inside[b], ix0 + i32(s * EACH));
+                        let read = padded(start[b], inside[b], ix0 + i32(s * EACH));
                         for (var j = 0u; j < EACH; j++) { // unroll
                             line[b * SPAN + KEPT + s * EACH + j] = part(read, j);
                         }

@@ -29,6 +29,7 @@ pub use pool::MemoryStats;
 pub use precision::{Cooperative, Precision};
 pub use profile::{Sample, Work};
 pub use tensor::{Shape, Span, Tensor, Words};
+pub(crate) use translate::devices_side_by_side;
 
 /// The result of everything that can fail on the device or for want of a fitting shape.
 pub type Result<T> = std::result::Result<T, GpuError>;

@@ -43,7 +43,7 @@ impl Gpu {
     /// now, on further devices too if it has not kept the code; returns how many devices that took, none elsewhere.
     ///
     /// # Errors
-    /// [`GpuError::Kernel`](super::GpuError::Kernel) if the driver rejects a kernel.
+    /// [`GpuError::Kernel`](super::GpuError::Kernel) if the driver rejects a kernel; what a lost device gives.
     pub fn prepare(&self, rehearsal: &Self) -> Result<usize> {
         let rehearsed = rehearsal.0.cache.borrow();
         self.0.cache.borrow_mut().prepare(&self.0.device, &rehearsed)?;

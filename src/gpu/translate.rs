@@ -2,14 +2,15 @@
 //!
 //! llvmpipe translates a kernel to the processor's code when its first launch is due, in the one thread that a device's
 //! queue has, and keeps the code on disk for whoever needs it next. So further devices launch a share of the kernels over
-//! no workgroups at all, and the device that computes finds their code there. Uniform blocks are those of the run, since
+//! no workgroups at all, and the device that computes finds their code there (all but what the driver has not yet written,
+//! which it translates once more). Uniform blocks are those of the run, since
 //! Mesa 22 takes a loop's uniform bounds for constants, and translates a kernel anew where they are others. What all this
 //! saves is the wait for the first step; the code and the results are the same.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{available_parallelism, scope};
+use std::thread::{Builder, available_parallelism, scope};
 use std::time::{Duration, Instant};
 
 use super::kernel::{Cache, UNIFORM_BYTES, Wanted};
@@ -18,8 +19,13 @@ use super::{Gpu, GpuError, Result, adapter};
 /// A launch over nothing that takes longer than this was translated: the driver did not have the code.
 const TRANSLATED: Duration = Duration::from_millis(30);
 
-/// Devices that translate, at the most.
+/// Devices side by side, at the most.
 const MAX_DEVICES: usize = 4;
+
+/// How many devices of a software adapter are worth having side by side.
+pub(crate) fn devices_side_by_side() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEVICES)
+}
 
 /// A device, and buffers to bind.
 struct Translator<'d> {
@@ -42,11 +48,13 @@ impl<'d> Translator<'d> {
         Self { device, queue, buffers: (0..=storages).map(buffer).collect() }
     }
 
-    /// Launches a kernel over no workgroups, once with each of its uniform blocks, and waits for it.
-    fn launch(&self, cache: &mut Cache, wanted: &Wanted) -> Result<()> {
+    /// Launches a kernel over no workgroups, once with each of its uniform blocks; the longest of these launches.
+    fn launch(&self, cache: &mut Cache, wanted: &Wanted) -> Result<Duration> {
         let pipeline = cache.pipeline(self.device, wanted.kernel, &wanted.consts)?;
         let group = pipeline.bind(self.device, self.buffers.iter().map(|buffer| (buffer, 0, UNIFORM_BYTES)));
+        let mut longest = Duration::ZERO;
         for params in &wanted.params {
+            let begun = Instant::now();
             self.queue.write_buffer(&self.buffers[0], 0, params);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -55,9 +63,11 @@ impl<'d> Translator<'d> {
             pass.dispatch_workgroups(0, 0, 0);
             drop(pass);
             self.queue.submit([encoder.finish()]);
+            let outcome = self.device.poll(wgpu::PollType::wait_indefinitely());
+            outcome.map_err(|error| GpuError::Device { reason: error.to_string() })?;
+            longest = longest.max(begun.elapsed());
         }
-        let outcome = self.device.poll(wgpu::PollType::wait_indefinitely());
-        outcome.map(|_| ()).map_err(|error| GpuError::Device { reason: error.to_string() })
+        Ok(longest)
     }
 }
 
@@ -68,13 +78,13 @@ pub(super) fn translate(gpu: &Gpu, wanted: &[Wanted]) -> Result<usize> {
     if !gpu.0.summary.is_software() || gpu.0.summary.backend != "vulkan" {
         return Ok(0);
     }
-    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
     let next = AtomicUsize::new(0);
+    let opened = AtomicUsize::new(1);
     let take = || wanted.get(next.fetch_add(1, Ordering::Relaxed));
     let (parent, cooperative) = (&gpu.0.adapter, gpu.0.cooperative.is_some());
     let help = || {
-        // This device translates whatever a helper does not, so a helper's failure costs time and nothing else.
         let Ok((device, queue)) = adapter::connect(parent, cooperative) else { return };
+        opened.fetch_add(1, Ordering::Relaxed);
         device.on_uncaptured_error(Arc::new(|_| ()));
         let mut cache = Cache::default();
         let translator = Translator::new(&device, &queue, wanted);
@@ -82,20 +92,26 @@ pub(super) fn translate(gpu: &Gpu, wanted: &[Wanted]) -> Result<usize> {
     };
     let mut cache = gpu.0.cache.borrow_mut();
     let translator = Translator::new(&gpu.0.device, &gpu.0.queue, wanted);
-    let devices = scope(|scope| {
-        let mut devices = 1;
-        while let Some(wanted) = take() {
-            let begun = Instant::now();
-            translator.launch(&mut cache, wanted)?;
-            if devices == 1 && begun.elapsed() > TRANSLATED {
-                while devices < cores.min(MAX_DEVICES) {
-                    scope.spawn(help);
-                    devices += 1;
+    scope(|scope| {
+        let mut helpers = Vec::new();
+        let mut work = || -> Result<()> {
+            while let Some(wanted) = take() {
+                let longest = translator.launch(&mut cache, wanted)?;
+                if helpers.is_empty() && longest > TRANSLATED {
+                    let start = |_| Builder::new().spawn_scoped(scope, help).ok();
+                    helpers.extend((1..devices_side_by_side()).filter_map(start));
                 }
             }
+            Ok(())
+        };
+        let outcome = work();
+        if outcome.is_err() {
+            next.store(wanted.len(), Ordering::Relaxed);
         }
-        Ok::<usize, GpuError>(devices)
+        // This device translates whatever a helper did not, so a helper that fails, or panics, costs time and nothing else.
+        helpers.into_iter().for_each(|helper| drop(helper.join()));
+        outcome
     })?;
     gpu.check_fault()?;
-    Ok(devices)
+    Ok(opened.into_inner())
 }

@@ -198,8 +198,11 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
     let splits = batch.div_ceil(images);
     let span = (row_block - 1) * window.stride + kernel;
-    let by_fours =
-        window.stride == 1 && [in_w, window.padding, kept, row_block].iter().all(|extent| extent.is_multiple_of(4));
+    // Every read of x begins and ends with a whole vector of four values, which lies in the padding or outside it.
+    let by_fours = variant == ConvVariant::Subgroup
+        && !lines
+        && window.stride == 1
+        && [in_w, window.padding, kept, row_block].iter().all(|extent| extent.is_multiple_of(4));
     let each = if by_fours { 4 } else { 1 };
     let consts: [Const; 16] = [
         ("KH", kernel as u32),

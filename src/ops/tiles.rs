@@ -405,7 +405,7 @@ pub fn weight_tile(
     }
     let positions = match (chosen, variant) {
         (Some([_, positions]), _) => positions,
-        // As many as leave room for all channels: where columns of x stay from block to block, short blocks cost nothing.
+        // As many as leave room for all channels: columns of x stay from block to block, so short blocks read no more of it.
         (None, ConvVariant::Subgroup) if kernel > stride && out_channels > 4 => {
             let fitting = MOST_WEIGHT_PRODUCTS / (2 * kernel * out_channels.min(16));
             even(width, fitting.clamp(1, 3), fitting.clamp(1, 5))
@@ -422,8 +422,10 @@ pub fn weight_tile(
         _ => (1, 1),
     };
     // As many rows as leave work for every lane.
+    let channels = chosen.map_or(channels, |[channels, _]| channels);
+    let most = most.min((MOST_CHOSEN_SUMS / (channels * kernel)).max(1));
     let rows = (in_channels * kernel).div_ceil(lanes).min(most);
-    WeightTile { lines: false, channels: chosen.map_or(channels, |[channels, _]| channels), rows, positions }
+    WeightTile { lines: false, channels, rows, positions }
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! The kernels in groups, and who tries which group.
 
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{available_parallelism, scope};
+use std::thread::scope;
 
 use super::trial::{Row, Trial};
 use super::variants::convolutions;
 use super::{Progress, attacks, flat, open, planes, variants};
-use crate::gpu::{Gpu, GpuOptions, Precision, Result};
+use crate::gpu::{Gpu, GpuOptions, Precision, Result, devices_side_by_side};
 use crate::ops::tiles::ConvVariant;
 
 /// A group's name, and what tries it.
@@ -69,8 +68,7 @@ impl Desk<'_> {
 /// another on each device, and that is nearly all the time that the test takes. On a GPU the test does what other
 /// commands do, and has one device.
 fn devices(gpu: &Gpu) -> usize {
-    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-    if gpu.adapter().is_software() { cores.min(4) } else { 1 }
+    if gpu.adapter().is_software() { devices_side_by_side() } else { 1 }
 }
 
 /// Tries all groups on `gpu` and on further devices with the same options; each takes the next group that nobody has.

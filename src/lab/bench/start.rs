@@ -10,7 +10,8 @@ use super::super::LabError;
 use super::super::workload::{Kind, Workload};
 use super::clock::Timing;
 
-/// From the wish for a device to the end of lenet's first training step at batch 64, in this process.
+/// From the wish for a device to the end of lenet's first training step at batch 64, in this process: with the rehearsal and
+/// the preparation of kernels that 'train' begins with.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct FirstStep {
     pub model: &'static str,
