@@ -5,8 +5,8 @@
 //
 // conv2d_subgroup.wgsl reads x once for each lane and broadcasts weights. Here a workgroup has one block of positions: its
 // window of x is read once for all lanes, LANES values a read, and each value is broadcast once for each row of sums that
-// needs it; every lane reads its own weights. A block of 8 x 8 positions with three taps a side needs 100 values of x, 13 reads, and 9 reads
-// of weights, for 576 products a lane.
+// needs it; every lane reads its own weights. A block of 8 x 8 positions with three taps a side needs 100 values of x,
+// 13 reads, and 9 reads of weights, for 576 products a lane.
 //
 //     x:   o o o o o o o o o o        lane l holds values l, LANES + l, 2 LANES + l, ... of the window, row by row
 //          o # # # # # # # # o
