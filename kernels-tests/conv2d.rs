@@ -128,15 +128,17 @@ fn edges() -> Vec<Case> {
         Case::new([1, 2, 3], [6, 20], 5, 1, 0), // lenet's kernel, rows of one long block
         Case::new([2, 2, 3], [7, 8], 1, 2, 0),  // a stride beyond the kernel: phases without any tap
         Case::new([1, 2, 2], [8, 10], 2, 3, 0),
-        Case::new([1, 3, 2], [6, 5], 5, 3, 4),  // the most padding
-        Case::new([2, 2, 2], [3, 4], 1, 1, 1),  // windows of nothing but padding
-        Case::new([1, 2, 3], [11, 6], 3, 3, 2), // a rest that no window reaches
-        Case::new([3, 2, 5], [7, 20], 5, 1, 0), // lines of x by fours: forward, in blocks of eight positions
-        Case::new([2, 2, 3], [6, 24], 5, 1, 0), // and backward-data, with padding on both sides
-        Case::new([2, 9, 9], [5, 12], 5, 1, 4), // and both, in blocks of four
-        Case::new([2, 3, 6], [5, 12], 5, 1, 4), // and the weight gradient's, with padding
-        Case::new([2, 3, 6], [5, 12], 1, 1, 0), // and without a column that two blocks have in common
-        Case::new([3, 3, 37], [7, 9], 3, 1, 1), // gemm: two tiles of channels, three of positions, two of the sum
+        Case::new([1, 3, 2], [6, 5], 5, 3, 4),   // the most padding
+        Case::new([2, 2, 2], [3, 4], 1, 1, 1),   // windows of nothing but padding
+        Case::new([1, 2, 3], [11, 6], 3, 3, 2),  // a rest that no window reaches
+        Case::new([3, 2, 5], [7, 20], 5, 1, 0),  // lines of x by fours: forward, in blocks of eight positions
+        Case::new([2, 2, 3], [6, 24], 5, 1, 0),  // and backward-data, with padding on both sides
+        Case::new([2, 9, 9], [5, 12], 5, 1, 4),  // and both, in blocks of four
+        Case::new([3, 2, 17], [7, 14], 5, 1, 0), // and by twos, several channels' rows in turn
+        Case::new([2, 7, 3], [10, 10], 3, 1, 2), // and by twos with padding, of rows and of columns
+        Case::new([2, 3, 6], [5, 12], 5, 1, 4),  // and the weight gradient's, with padding
+        Case::new([2, 3, 6], [5, 12], 1, 1, 0),  // and without a column that two blocks have in common
+        Case::new([3, 3, 37], [7, 9], 3, 1, 1),  // gemm: two tiles of channels, three of positions, two of the sum
     ]
 }
 

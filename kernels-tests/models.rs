@@ -7,6 +7,7 @@ use safetensors::SafeTensors;
 use shadegrad::autograd::{Tape, Var};
 use shadegrad::gpu::{Gpu, Tensor, Words};
 use shadegrad::models::architecture;
+use shadegrad::nn::whitening::EPSILON;
 use shadegrad::nn::{Bound, Mode, Network, Optimizer, OptimizerKind, Task};
 use shadegrad::ops::optimizer::Adam;
 use shadegrad::selftest::pictures;
@@ -88,7 +89,7 @@ fn check(model: &str, bytes: &[u8], count: usize, trained: f64) {
     let network = Network::new(&gpu, architecture(model).unwrap(), SEED).unwrap();
     let (x, labels) = pictures(&gpu, count).unwrap();
     let bytes: Vec<u8> = gpu.read(&x).unwrap().iter().map(|pixel| (255.0 * pixel).round() as u8).collect();
-    network.whiten(&gpu, &bytes).unwrap();
+    network.whiten(&gpu, &bytes, EPSILON).unwrap();
     let names: Vec<String> = network.parameters().specs().iter().map(|spec| spec.name.clone()).collect();
     let parameter = |index: usize| gpu.read(&network.parameters().value(index).unwrap()).unwrap();
     let initial = names.iter().cloned().zip((0..names.len()).map(parameter));

@@ -111,8 +111,9 @@ fn edge_windows_match() {
     for (dims, kernel, stride, padding) in [
         ([1, 1, 1, 1], 1, 1, 0),
         ([16, 6, 28, 28], 2, 2, 0),
-        ([2, 3, 7, 7], 2, 2, 0), // the last row and column meet no window
-        ([1, 2, 9, 8], 2, 3, 0), // strides beyond the window leave pixels between
+        ([3, 5, 6, 12], 2, 2, 0), // pairs of windows
+        ([2, 3, 7, 7], 2, 2, 0),  // the last row and column meet no window
+        ([1, 2, 9, 8], 2, 3, 0),  // strides beyond the window leave pixels between
         ([2, 1, 5, 6], 4, 2, 1),
         ([1, 1, 1, 1], 2, 1, 1), // every window is mostly padding
         ([1, 3, 8, 8], 3, 2, 1),

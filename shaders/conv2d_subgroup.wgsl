@@ -8,15 +8,15 @@
 // one read brings LANES weights, and a broadcast, which is a register move, hands each of them to all lanes.
 // Weights then cost next to nothing, and what is left to save is reads of x. RB output rows to one invocation share
 // them: at stride 1 the line of x that serves row r at ky serves row r + 1 at ky - 1, so each step of ky reads one
-// new line and hands the others on. Where strides are 1, and the rows of x, the padding to their left, positions and the
-// line itself (so KW is 1, 5, 9 ...) all are multiples of four, a line is read by fours: four values that lie side by side
-// cost a software adapter as much as two that do not.
+// new line and hands the others on. Where strides are 1, and the rows of x and of the output, the padding to their left,
+// positions and the line itself (so KW is 1, 5, 9 ...) all are multiples of four, a line is read and stored by fours: four
+// values that lie side by side cost a software adapter as much as two that do not. And by twos where all are even.
 // Sums take their turns by rows, so that a row's XB sums stay in registers for its KW taps.
 //
-// Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values a read brings, 1 or 4.
+// Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
-// must be 0 where S > 1; READS = SPAN / EACH;
+// must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH;
 // WEIGHTS = ceil(MB KW / LANES); REST = (MB - 1) RB XB.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
 
@@ -29,7 +29,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<Value>;
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<Value>;
 
 // x at (iy, ix) of the plane that begins at `plane`, and what else lies in the same Value; zero outside.
 fn padded(plane: u32, iy: i32, ix: i32) -> Value {
@@ -68,7 +68,8 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         pad_x = i32(KW) - 1 - i32((px + p.padding) / SO);
     }
 
-    // Where this lane's weights begin. Channels past the end read the last one's.
+    // Where this lane's weights begin. Channels past the end read the last one's. What is read next goes from turn to turn:
+    // an address that is made anew for each read, llvmpipe makes lane by lane, divisions and all.
     var at: array<u32, WEIGHTS>;
     for (var v = 0u; v < WEIGHTS; v++) { // unroll
         let t = v * LANES + lane;
@@ -80,6 +81,9 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     let absent = i32(KH - (KERNEL - (py + p.padding) % SO + SO - 1u) / SO);
     let first = subgroupMin(clamp(-iy0 - i32(SHARED), absent, i32(KH)));
     let end = subgroupMax(clamp(i32(p.in_h) - iy0, 0, i32(KH)));
+    for (var v = 0u; v < WEIGHTS; v++) { // unroll
+        at[v] += u32(first) * KH;
+    }
     var sum: array<f32, MB * RB * XB>;
     for (var c = 0u; c < p.in_c; c++) {
         let plane = (n * p.in_c + c) * p.in_h * p.in_w;
@@ -106,7 +110,8 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             }
             var held: array<f32, WEIGHTS>;
             for (var v = 0u; v < WEIGHTS; v++) { // unroll
-                held[v] = weights[at[v] + (c * KH + u32(ky)) * KH];
+                held[v] = weights[at[v]];
+                at[v] += KH;
             }
             for (var m = 0u; m < MB; m++) { // unroll
                 var w: array<f32, KW>;
@@ -122,6 +127,9 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                 }
             }
         }
+        for (var v = 0u; v < WEIGHTS; v++) { // unroll
+            at[v] += u32(i32(KH) - max(end - first, 0)) * KH;
+        }
     }
 
     if index >= count { return; }
@@ -135,13 +143,16 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             let oy = (gy0 + r) * SO + py;
             if gy0 + r < p.grid_h && oy < p.out_h {
                 let row = ((n * p.out_c + m) * p.out_h + oy) * p.out_w;
-                for (var j = 0u; j < XB; j++) { // unroll
-                    let ox = (gx0 + j) * SO + px;
-                    if gx0 + j < p.grid_w && ox < p.out_w {
-                        var value = sum[r * XB + j];
-                        if BIAS == 1u { value += constant; }
-                        if RELU == 1u { value = select(value, 0.0, value < 0.0); }
-                        out[row + ox] = value;
+                for (var s = 0u; s < STORES; s++) { // unroll
+                    let ox = (gx0 + s * EACH) * SO + px;
+                    if gx0 + s * EACH < p.grid_w && ox < p.out_w {
+                        var value = Value();
+                        for (var j = 0u; j < EACH; j++) { // unroll
+                            value = with_part(value, j, sum[r * XB + s * EACH + j]);
+                        }
+                        if BIAS == 1u { value += Value(constant); }
+                        if RELU == 1u { value = select(value, Value(), value < Value()); }
+                        out[(row + ox) / EACH] = value;
                     }
                 }
             }

@@ -20,15 +20,17 @@ fn matmul_nt_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     let row0 = group.y * ROWS;
     let column0 = group.x * LANES * COLUMNS + lane;
     // Where this lane's values of A begin. Rows and columns past the edge repeat the last one; only their store is
-    // left out.
-    var start: array<u32, HELD>;
+    // left out. What is read next goes from turn to turn, as in matmul_subgroup.wgsl.
+    var at: array<u32, HELD>;
     for (var v = 0u; v < HELD; v++) { // unroll
         let t = v * LANES + lane;
-        start[v] = min(row0 + t / 4u, p.m - 1u) * p.a_row + (t % 4u) * p.a_column;
+        at[v] = min(row0 + t / 4u, p.m - 1u) * p.a_row + (t % 4u) * p.a_column;
     }
     var column: array<u32, COLUMNS>;
+    var next: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) { // unroll
         column[j] = min(column0 + j * LANES, p.n - 1u);
+        next[j] = column[j] * width;
     }
 
     // Four partial sums an element, one for each component, added once at the end.
@@ -36,11 +38,13 @@ fn matmul_nt_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     for (var k = 0u; k < width; k++) {
         var held: array<f32, HELD>;
         for (var v = 0u; v < HELD; v++) { // unroll
-            held[v] = a[start[v] + 4u * k * p.a_column];
+            held[v] = a[at[v]];
+            at[v] += 4u * p.a_column;
         }
         var line: array<vec4<f32>, COLUMNS>;
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            line[j] = b[column[j] * width + k];
+            line[j] = b[next[j]];
+            next[j] += 1u;
         }
         for (var r = 0u; r < ROWS; r++) { // unroll
             let factor = vec4<f32>(

@@ -25,33 +25,38 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     let row0 = group.y * ROWS;
     let column0 = group.x * LANES * COLUMNS + lane;
     // Where this lane's values of A begin: lane t has row t % ROWS at k t / ROWS. Rows and columns past the edge repeat the
-    // last one; only their store is left out.
-    var start: array<u32, HELD>;
+    // last one; only their store is left out. What is read next goes from turn to turn: a sum made anew for each read would
+    // be made lane by lane.
+    var at: array<u32, HELD>;
     var own: array<u32, HELD>;
     for (var v = 0u; v < HELD; v++) { // unroll
         let t = v * LANES + lane;
-        start[v] = min(row0 + t % ROWS, p.m - 1u) * p.a_row;
         own[v] = t / ROWS;
+        at[v] = min(row0 + t % ROWS, p.m - 1u) * p.a_row + own[v] * p.a_column;
     }
     var column: array<u32, COLUMNS>;
+    var next: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) { // unroll
         column[j] = min(column0 + j * LANES, width - 1u);
+        next[j] = column[j];
     }
 
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
     for (var k0 = 0u; k0 < p.k; k0 += STEPS) {
-        // What lies past the last k counts as zero, in A and in B, since zero times infinity is not zero.
+        // What lies past the last k is read, too, and counts as zero, in A and in B, since zero times infinity is not zero.
         var held: array<f32, HELD>;
         for (var v = 0u; v < HELD; v++) { // unroll
-            held[v] = a[start[v] + min(k0 + own[v], p.k - 1u) * p.a_column];
+            held[v] = a[at[v]];
             if RAGGED == 1u { held[v] = select(0.0, held[v], k0 + own[v] < p.k); }
+            at[v] += STEPS * p.a_column;
         }
         var line: array<vec4<f32>, LINES>;
         for (var s = 0u; s < STEPS; s++) { // unroll
             for (var j = 0u; j < COLUMNS; j++) { // unroll
-                var value = b[min(k0 + s, p.k - 1u) * width + column[j]];
+                var value = b[next[j]];
                 if RAGGED == 1u { value = select(vec4<f32>(0.0), value, k0 + s < p.k); }
                 line[s * COLUMNS + j] = value;
+                next[j] += width;
             }
         }
         for (var r = 0u; r < ROWS; r++) { // unroll

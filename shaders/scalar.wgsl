@@ -3,3 +3,5 @@ alias Value = f32;
 alias Bits = u32;
 // The j-th of the values in a Value.
 fn part(value: Value, j: u32) -> f32 { return value; }
+// A Value with another j-th value.
+fn with_part(value: Value, j: u32, other: f32) -> Value { return other; }

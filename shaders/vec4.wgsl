@@ -4,3 +4,9 @@ alias Value = vec4<f32>;
 alias Bits = vec4<u32>;
 // The j-th of the values in a Value.
 fn part(value: Value, j: u32) -> f32 { return value[j]; }
+// A Value with another j-th value.
+fn with_part(value: Value, j: u32, other: f32) -> Value {
+    var changed = value;
+    changed[j] = other;
+    return changed;
+}

@@ -91,7 +91,7 @@ pub fn train_kept(
     let adversary = Adversary::of(gpu, settings, &architecture, data.train.count())?;
     let network = Network::new(gpu, architecture, settings.seed)?;
     if care.from.is_none() {
-        network.whiten(gpu, &data.train.bytes)?;
+        network.whiten(gpu, &data.train.bytes, settings.whitening_epsilon)?;
     }
     let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);

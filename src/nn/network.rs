@@ -41,6 +41,11 @@ impl Architecture {
         let trained = self.specs().into_iter().map(|spec| (spec.name, spec.shape));
         trained.chain(self.layers.iter().flat_map(Layer::kept)).collect()
     }
+
+    /// Whether there is a whitening layer.
+    pub fn whitens(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer, Layer::Whiten { .. }))
+    }
 }
 
 /// What a layer keeps that is not trained.
@@ -113,8 +118,9 @@ impl Network {
     }
 
     /// Where the plan has a whitening layer: makes it that of the first [`whitening::PICTURES`] of these training
-    /// pictures, bytes [N, C, H, W]. Other networks stay as they are.
-    pub fn whiten(&self, gpu: &Gpu, pictures: &[u8]) -> Result<()> {
+    /// pictures, bytes [N, C, H, W], with this epsilon ([`whitening::EPSILON`] unless one wants another). Other networks
+    /// stay as they are.
+    pub fn whiten(&self, gpu: &Gpu, pictures: &[u8], epsilon: f64) -> Result<()> {
         let layers = &self.architecture.layers;
         let (at, normalized) = match layers.first() {
             Some(Layer::Normalize { mean, std }) => (1, (*mean, *std)),
@@ -132,7 +138,7 @@ impl Network {
             return Err(GpuError::operand("whitening", problem));
         }
         let first = &pictures[..pictures.len().min(whitening::PICTURES * size)];
-        let found = whitening::whitening(first, dims, *kernel, normalized, whitening::EPSILON);
+        let found = whitening::whitening(first, dims, *kernel, normalized, epsilon);
         gpu.write(filters, &found.weights)?;
         // No layer before this one has parameters.
         gpu.write(&self.parameters.value(0)?, &found.bias)

@@ -5,6 +5,7 @@ use bytemuck::NoUninit;
 
 use super::choices;
 use super::conv2d::Window;
+use super::subgroup_tile::Walked;
 use super::tiles::{self, ConvVariant};
 use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, coop, dims4, kernel};
 use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Tensor};
@@ -18,8 +19,9 @@ macro_rules! both {
 
 static DIRECT: [Kernel; 2] = both!("conv2d");
 static SUBGROUP: [Kernel; 2] = both!("scalar" "conv2d_subgroup");
-/// The same with lines of x read by fours.
+/// The same with lines of x read, and outputs stored, by fours; or by twos.
 static SUBGROUP_BY_FOURS: [Kernel; 2] = both!("vec4" "conv2d_subgroup");
+static SUBGROUP_BY_TWOS: [Kernel; 2] = both!("vec2" "conv2d_subgroup");
 static TAPS: [Kernel; 2] = both!("conv2d_taps");
 static LANES: [Kernel; 2] = both!("conv2d_lanes");
 
@@ -131,13 +133,11 @@ impl Walk {
         self.choice.0 == ConvVariant::Subgroup && tiles::has_few_taps(self.kernel, self.output_stride)
     }
 
-    /// Whether every line of x, for so many positions, begins and ends with a whole vector of four values, which lies in
-    /// the padding or outside it.
-    fn reads_by_fours(&self, in_w: usize, positions: u32, span: u32) -> bool {
-        // Columns of padding to the left, which may be negative where a flipped kernel has more than its own.
-        let left = if self.flip { self.kernel.wrapping_sub(1 + self.padding) } else { self.padding };
+    /// What `conv2d_subgroup.wgsl` walks over where rows share lines of x; nothing at a stride, where they share none.
+    fn walked(&self, channels: [usize; 2], grid: [usize; 2], taps: [usize; 2]) -> Option<Walked> {
         let unphased = self.input_stride == 1 && self.output_stride == 1;
-        unphased && [in_w, left, positions as usize, span as usize].iter().all(|extent| extent.is_multiple_of(4))
+        let is_its = self.choice.0 == ConvVariant::Subgroup && !self.takes_few_taps();
+        (unphased && is_its).then(|| Walked::of(channels, grid, taps, (self.flip, self.padding)))
     }
 
     /// One launch, for the output's rows and columns of these phases.
@@ -181,20 +181,17 @@ impl Walk {
                 (if self.flip { &gemm::BACKWARD_DATA } else { &gemm::FORWARD }, grid, 0)
             }
             _ => {
-                let (tile, grid, [channels, positions, span]) =
-                    self.tile(gpu, [rows_of, columns], (batch, [out_c, grid_h, grid_w]), phases);
+                let (tile, grid, [channels, each]) =
+                    self.tile(gpu, [rows_of, columns], (batch, [in_c, out_c, grid_h, grid_w]), phases);
                 consts.extend(tile);
                 let file = match variant {
                     ConvVariant::Lanes => &LANES,
                     ConvVariant::Subgroup if self.takes_few_taps() => &TAPS,
-                    ConvVariant::Subgroup if self.reads_by_fours(in_w, positions, span) => {
-                        consts.extend([("EACH", 4), ("READS", span / 4)]);
-                        &SUBGROUP_BY_FOURS
-                    }
-                    ConvVariant::Subgroup => {
-                        consts.extend([("EACH", 1), ("READS", span)]);
-                        &SUBGROUP
-                    }
+                    ConvVariant::Subgroup => match each {
+                        4 => &SUBGROUP_BY_FOURS,
+                        2 => &SUBGROUP_BY_TWOS,
+                        _ => &SUBGROUP,
+                    },
                     _ => &DIRECT,
                 };
                 (&file[direction], grid, channels)
@@ -223,20 +220,24 @@ impl Walk {
         gpu.launch(launched, &consts, &params, &spans, grid)
     }
 
-    /// Constants, grid, and channels, positions and columns of x of a block, for the kernels with register blocks and a
-    /// grid of [channels, height, width].
+    /// Constants, grid, channels of a block and how many values it reads at a time, for the kernels with register blocks,
+    /// input channels and a grid of [channels, height, width].
     fn tile(
         &self,
         gpu: &Gpu,
         [rows_of, columns]: [Phases; 2],
-        (batch, [out_c, grid_h, grid_w]): (usize, [usize; 3]),
+        (batch, [in_c, out_c, grid_h, grid_w]): (usize, [usize; 4]),
         phases: usize,
-    ) -> (Vec<Const>, Grid, [u32; 3]) {
+    ) -> (Vec<Const>, Grid, [u32; 2]) {
         let (variant, chosen) = self.choice;
         let lanes = tiles::lanes(gpu, variant);
         let (height, width) = (rows_of.met, columns.met);
-        let shape = [out_c, grid_h, grid_w];
-        let [rows, positions, channels] = tiles::tile(gpu, variant, shape, [height, width], self.input_stride, chosen);
+        let walked = self.walked([in_c, out_c], [grid_h, grid_w], [height, width]);
+        let [rows, positions, channels] = match walked {
+            Some(walked) => walked.tile(gpu, chosen),
+            None => tiles::tile(gpu, variant, [out_c, grid_h, grid_w], [height, width], self.input_stride, chosen),
+        };
+        let each = walked.map_or(1, |walked| walked.at_a_time(positions));
         let (span, lines) = ((positions - 1) * self.input_stride + width, (rows - 1) * self.input_stride + height);
         let at_once = if self.takes_few_taps() { height * width } else { width };
         let consts = [
@@ -247,6 +248,9 @@ impl Walk {
             ("REST", (channels - 1) * rows * positions),
             ("XB", positions),
             ("SPAN", span),
+            ("EACH", each),
+            ("READS", span / each),
+            ("STORES", positions / each),
             ("LANES", lanes as usize),
             ("WEIGHTS", (channels * at_once).div_ceil(lanes as usize)),
             ("WINDOW", (span * lines).div_ceil(lanes as usize)),
@@ -257,11 +261,7 @@ impl Walk {
         let (blocks_of, channels_of) =
             if variant == ConvVariant::Lanes { (1, channels * lanes as usize) } else { (lanes as usize, channels) };
         let grid = Grid::linear(blocks, blocks_of).layers(phases * out_c.div_ceil(channels_of));
-        (
-            consts.map(|(name, value)| (name, value as u32)).to_vec(),
-            grid,
-            [channels, positions, span].map(|extent| extent as u32),
-        )
+        (consts.map(|(name, value)| (name, value as u32)).to_vec(), grid, [channels, each].map(|extent| extent as u32))
     }
 }
 

@@ -242,7 +242,7 @@ pub fn matmul_with(
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
     // Software adapters have registers to spill and slow loads; GPUs have the opposite.
     let most = if software { [4, 8] } else { [1, 2] };
-    // Where lanes share the first operand, rows are cheaper: more of them. Rows, and columns of a transposed operand.
+    // Where lanes share the first operand, rows are cheaper: more of them. Rows and columns for a transposed one beside it.
     let most_shared = if software { [16, 4] } else { [8, 2] };
     match variant {
         Variant::Naive => launch_flat(gpu, &NAIVE, &flags, &strided, &spans, out.count()),
@@ -288,9 +288,9 @@ pub fn matmul_with(
         }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
-            let rows = m.min(most_shared[0]);
-            let columns = (n / 4).div_ceil(lanes).min(tiles::shared_columns(gpu));
-            let steps = (lanes / rows).max(2);
+            let [rows, columns, steps] = tiles::shared_tile(gpu, [m, n, k]);
+            let (rows, columns) = (m.min(rows), (n / 4).div_ceil(lanes).min(columns));
+            let steps = (lanes / rows).max(steps);
             let consts = [
                 ("ROWS", rows),
                 ("COLUMNS", columns),

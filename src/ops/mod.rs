@@ -33,6 +33,7 @@ pub mod pool;
 pub mod reduce;
 pub mod select;
 pub mod sources;
+mod subgroup_tile;
 pub mod tiles;
 
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Span, Tensor};

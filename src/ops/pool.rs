@@ -9,6 +9,8 @@ use crate::gpu::{Const, Gpu, GpuError, Kernel, Result, Tensor, Words};
 static MAX: Kernel = kernel!("max_pool", "max_pool", "forward", "rww");
 static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "max_pool", "backward", "rrrw");
 static MAX_BACKWARD_TILES: Kernel = kernel!("max_pool_backward", "max_pool", "backward_tiles", "rrrw");
+static MAX_PAIRS: Kernel = kernel!("max_pool", "max_pool_pairs", "forward", "rww");
+static MAX_BACKWARD_PAIRS: Kernel = kernel!("max_pool_backward", "max_pool_pairs", "backward", "rrrw");
 static AVERAGE: Kernel = kernel!("avg_pool", "avg_pool", "forward", "rw");
 static AVERAGE_BACKWARD: Kernel = kernel!("avg_pool_backward", "avg_pool", "backward", "rw");
 
@@ -59,7 +61,12 @@ pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window, relu: b
     let input = dims4("max_pool", "the input", x)?;
     let consts = max_consts(kernel, window, relu, input, dims);
     let params = max_params(input, window.padding);
-    launch_flat(gpu, &MAX, &consts, &params, &[x.span(), y.span(), winners.span()], y.count())?;
+    let spans = [x.span(), y.span(), winners.span()];
+    if in_pairs(kernel, window, input) {
+        launch_flat(gpu, &MAX_PAIRS, &consts, &params, &spans, y.count() / 2)?;
+    } else {
+        launch_flat(gpu, &MAX, &consts, &params, &spans, y.count())?;
+    }
     Ok((y, winners))
 }
 
@@ -106,6 +113,9 @@ pub fn max_backward(
     let params = max_params(input, window.padding);
     // Without ReLU something must be bound all the same; the kernel does not read it.
     let spans = [dy.span(), pooled.winners.span(), pooled.relu.unwrap_or(dy).span(), dx.span()];
+    if in_pairs(kernel, window, input) {
+        return launch_flat(gpu, &MAX_BACKWARD_PAIRS, &consts, &params, &spans, dy.count() / 2);
+    }
     let tiles = kernel == window.stride
         && window.padding == 0
         && input[2] == output[2] * kernel
@@ -114,6 +124,11 @@ pub fn max_backward(
         return launch_flat(gpu, &MAX_BACKWARD_TILES, &consts, &params, &spans, dy.count());
     }
     launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &spans, dx.count())
+}
+
+/// Whether windows tile the plane in pairs, whose pixels are vectors of four.
+fn in_pairs(kernel: usize, window: Window, [_, _, height, width]: [usize; 4]) -> bool {
+    kernel == 2 && window == Window::new(2, 0) && height.is_multiple_of(2) && width.is_multiple_of(4)
 }
 
 fn max_consts(kernel: usize, window: Window, relu: bool, input: [usize; 4], output: [usize; 4]) -> [Const; 7] {

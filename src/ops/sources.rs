@@ -23,7 +23,7 @@ sources! {
     "conv2d_weights_lines" "conv2d_weights_subgroup" "coop16" "coop8" "coop_scale" "cross_entropy" "displace"
     "dropout" "elementwise" "fill" "gather" "kl_divergence" "margin" "matmul" "matmul_blocked" "matmul_coop"
     "matmul_nn" "matmul_nt" "matmul_nt_subgroup" "matmul_shared" "matmul_split_k" "matmul_subgroup" "matmul_tiled"
-    "max_pool" "mse" "noise" "normalize" "optimizer" "peak" "perturb" "random" "reduce" "scalar" "select" "vec4"
+    "max_pool" "max_pool_pairs" "mse" "noise" "normalize" "optimizer" "peak" "perturb" "random" "reduce" "scalar" "select" "vec2" "vec4"
 }
 
 impl Source {

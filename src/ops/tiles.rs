@@ -3,7 +3,7 @@
 //! | adapter | convolution | tile of one invocation |
 //! | --- | --- | --- |
 //! | software, with subgroups, 3 x 3 at stride 1, from 8 output channels | `lanes` | 1 or 2 channels to a lane x 8 x 8 positions: x is broadcast |
-//! | software, with subgroups, else | `subgroup` | many channels x up to 4 rows x 3 to 8 positions: weights are broadcast, rows share x |
+//! | software, with subgroups, else | `subgroup` | many channels x up to 8 rows x up to 14 positions, by what they cost (`subgroup_tile.rs`): weights are broadcast, rows share x |
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
 //! | GPU, from 32 channels on both sides | `gemm` | a block of a workgroup's tile: 4 x 4, or 8 x 8 where that leaves work for all |
 //! | GPU, fewer channels | `direct` | 8 channels x 2 to 4 positions: registers are dear |
@@ -28,6 +28,7 @@
 use super::block::Block;
 use super::choices;
 use super::matmul::Variant;
+use super::subgroup_tile::Walked;
 use crate::gpu::{Gpu, GpuError, Place, Precision, Result};
 
 /// How a convolution's passes are computed.
@@ -197,8 +198,14 @@ pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) 
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
 }
 
-/// Channels and positions to one invocation of a convolution's problem where none were chosen, for square planes.
-pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, stride, width]): Place) -> [usize; 2] {
+/// Channels and positions to one invocation of a convolution's problem with this padding where none were chosen, for
+/// square planes.
+pub fn default_tile(
+    gpu: &Gpu,
+    variant: ConvVariant,
+    (pass, [from, to, kernel, stride, width]): Place,
+    padding: usize,
+) -> [usize; 2] {
     if matches!(variant, ConvVariant::Gemm | ConvVariant::Coop) {
         return [4, 4];
     }
@@ -210,6 +217,11 @@ pub fn default_tile(gpu: &Gpu, variant: ConvVariant, (pass, [from, to, kernel, s
     let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
     let extent = width.div_ceil(phases);
     let taps = [kernel.div_ceil(phases); 2];
+    let walked = Walked::of([from, to], [extent; 2], taps, (pass == "backward-data", padding));
+    if variant == ConvVariant::Subgroup && stride * phases == 1 && !has_few_taps(kernel, 1) {
+        let [_, positions, channels] = walked.tile(gpu, None);
+        return [channels, positions];
+    }
     let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], taps, stride, None);
     [channels, positions]
 }
@@ -220,17 +232,24 @@ fn mesa(driver: &str) -> Option<u32> {
 }
 
 /// Whether it is llvmpipe from Mesa 25 on: reads cost it a quarter of what they cost before, and compiling four times.
-fn is_mesa_since_25(gpu: &Gpu) -> bool {
+pub(super) fn is_mesa_since_25(gpu: &Gpu) -> bool {
     gpu.adapter().is_software() && mesa(&gpu.adapter().driver).is_some_and(|version| version >= 25)
 }
 
-/// Vectors of four columns to an invocation of `matmul_subgroup.wgsl`, where there are as many: Mesa 25 is as fast with two
-/// as with four, and compiles them in half the time.
-pub fn shared_columns(gpu: &Gpu) -> u32 {
+/// Rows, vectors of four columns and values of k at a time of `matmul_subgroup.wgsl`, where there are as many, for a product
+/// of [m, k] and [k, n].
+///
+/// Twice the rows are a fifth faster, but twice the text: Mesa 25, which compiles slowly, has them for large products alone.
+/// And in the end rows take turns at their stores, which many rows with a short sum spend their time on.
+pub fn shared_tile(gpu: &Gpu, [m, n, k]: [u32; 3]) -> [u32; 3] {
+    let products = u64::from(m) * u64::from(n) * u64::from(k);
+    let pays = |least: u32| k >= 64 && products >= 1 << least;
     match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
-        (true, true) => 2,
-        (true, false) => 4,
-        (false, _) => 1,
+        (true, true) if pays(26) => [32, 2, 2],
+        (true, true) => [16, 2, 2],
+        (true, false) if pays(22) => [32, 2, 4],
+        (true, false) => [16, 4, 2],
+        (false, _) => [8, 1, 2],
     }
 }
 
@@ -250,12 +269,10 @@ pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
     }
 }
 
-/// What one invocation's tile may come to, forward and backward-data: rows, products with a tap row, and sums (each is
-/// a store in the end).
+/// What one invocation's tile may come to, forward and backward-data: rows (of `conv2d_taps.wgsl`), products with a tap
+/// row, and sums (each is a store in the end). Where lines of x are shared at stride 1, [`Walked`] has others.
 struct Bounds {
     rows: usize,
-    /// Rows where a turn has all of few taps.
-    rows_of_few: usize,
     products: usize,
     sums: usize,
 }
@@ -263,9 +280,9 @@ struct Bounds {
 /// Beyond this, software adapters compile for seconds, Mesa from 25 on for longer.
 fn bounds(gpu: &Gpu) -> Bounds {
     if is_mesa_since_25(gpu) {
-        Bounds { rows: 4, rows_of_few: 2, products: 480, sums: 160 }
+        Bounds { rows: 2, products: 480, sums: 160 }
     } else {
-        Bounds { rows: 4, rows_of_few: 4, products: 800, sums: 256 }
+        Bounds { rows: 4, products: 800, sums: 256 }
     }
 }
 
@@ -303,7 +320,7 @@ fn even(width: usize, least: usize, most: usize) -> usize {
 }
 
 /// At most `most` channels, evenly shared out.
-fn shared(channels: usize, most: usize) -> usize {
+pub(super) fn shared(channels: usize, most: usize) -> usize {
     channels.div_ceil(channels.div_ceil(most.max(1)))
 }
 
@@ -342,7 +359,7 @@ pub fn tile(
         return lanes_tile(gpu, [channels, height, width], taps[0] * taps[1], chosen);
     }
     let most = bounds(gpu);
-    let rows = rows(variant, height, stride, if taps[0] * taps[1] <= FEW_TAPS { most.rows_of_few } else { most.rows });
+    let rows = rows(variant, height, stride, most.rows);
     if let Some([channels, positions]) = chosen {
         return [rows.min(MOST_CHOSEN_SUMS / (channels * positions)).max(1), positions, channels];
     }

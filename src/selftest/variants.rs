@@ -163,8 +163,9 @@ pub(super) fn convolutions(trial: &mut Trial<'_>, variant: ConvVariant) -> Resul
     if own.contains(&variant) || [ConvVariant::Naive, ConvVariant::Coop].contains(&variant) {
         cases.extend(layers());
     } else if variant == ConvVariant::Subgroup {
-        // Rows whose lines are read by fours; among the layers is one, too.
+        // Rows whose lines are read and stored by fours, and by twos; among the layers are some, too.
         cases.push(Case::new([3, 2, 5], [7, 20], 5, 1, 0));
+        cases.push(Case::new([2, 3, 5], [7, 14], 5, 1, 0));
     }
     trial.gpu.force_variant(CONV2D, Some(variant.name()));
     let outcome = convolution(trial, variant, &cases);

@@ -103,7 +103,7 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
                 watch(&layer);
                 let problem = place.problem(pass);
                 let mut launch = || place.launch(gpu, &arrays, pass).map(drop);
-                let candidates = convolutions(gpu, problem)?;
+                let candidates = convolutions(gpu, problem, place.window.padding)?;
                 let row = best(gpu, options, (layer, problem), &candidates, &mut chosen, &mut launch)?;
                 rows.extend(row);
             }
@@ -139,7 +139,7 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
 }
 
 /// The table's own choice, the other variants, and a few tiles around its own.
-fn convolutions(gpu: &Gpu, problem: Problem) -> Result<Vec<Choice>, LabError> {
+fn convolutions(gpu: &Gpu, problem: Problem, padding: usize) -> Result<Vec<Choice>, LabError> {
     let (own, _) = tiles::conv2d_at(gpu, problem)?;
     let mut found = vec![Choice { variant: own.name(), tile: None }];
     let software = gpu.adapter().is_software();
@@ -162,7 +162,7 @@ fn convolutions(gpu: &Gpu, problem: Problem) -> Result<Vec<Choice>, LabError> {
         // Their tiles are the adapter's, and none.
         return Ok(found);
     }
-    let [channels, positions] = tiles::default_tile(gpu, own, problem);
+    let [channels, positions] = tiles::default_tile(gpu, own, problem, padding);
     let tiles =
         [[channels.div_ceil(2), positions], [channels, positions.div_ceil(2)], [channels.div_ceil(2), 2 * positions]];
     let mut seen = vec![[channels, positions]];

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gpu::{AdapterSummary, Gpu, MemoryStats, Precision};
 use crate::models;
-use crate::nn::{Network, OptimizerKind, Schedule};
+use crate::nn::{Network, OptimizerKind, Schedule, whitening};
 use crate::ops::choices;
 use crate::ops::optimizer::Adam;
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub steps: Option<u64>,
     /// Train on attacked pictures, too.
     pub adversarial: Option<Adversarial>,
+    /// Of the model's whitening layer, where it has one ([`crate::nn::whitening`]).
+    pub whitening_epsilon: f64,
 }
 
 impl Settings {
@@ -53,12 +55,20 @@ impl Settings {
             early_stop: None,
             steps: None,
             adversarial: None,
+            whitening_epsilon: whitening::EPSILON,
         }
     }
 
     /// Refuses what cannot be trained, before anything is read, opened or made for it.
     pub fn check(&self) -> Result<(), LabError> {
         let architecture = models::architecture(&self.model)?;
+        if self.whitening_epsilon != whitening::EPSILON && !architecture.whitens() {
+            let problem = format!(
+                "--whitening-epsilon is for a model that whitens its pictures (fast): '{}' does not",
+                self.model
+            );
+            return Err(LabError::Usage(problem));
+        }
         self.adversarial.map_or(Ok(()), |chosen| chosen.check(&architecture))
     }
 }

@@ -1,0 +1,178 @@
+//! The tile of `conv2d_subgroup.wgsl` at stride 1: the one that costs least by what its parts were found to cost.
+
+use crate::gpu::Gpu;
+
+use super::tiles::{is_mesa_since_25, shared};
+
+/// What a walk over the output computes, as far as it decides a tile.
+#[derive(Clone, Copy, Debug)]
+pub struct Walked {
+    /// Channels that are summed over, and channels that are made.
+    pub channels: [usize; 2],
+    /// Height and width of what is made.
+    pub grid: [usize; 2],
+    /// Rows and columns of the kernel.
+    pub taps: [usize; 2],
+    /// Rows of padding above what is read, and columns to the left of it; negative where it begins before the output.
+    pub padding: isize,
+}
+
+/// Nanoseconds for eight lanes, fitted to the times of 27 tiles of lenet's convolutions, which they foretell within a tenth
+/// (`shaders/NOTES.md`, 2026-11-29). A value alone was not in them: there it is as much dearer as single reads are.
+struct Prices {
+    /// A value of x, alone and of a vector.
+    read: [f64; 2],
+    /// Reading a weight for each lane.
+    weight: f64,
+    product: f64,
+    /// A value of x that the next row of taps needs, too.
+    carry: f64,
+    /// A sum's store, alone and in a vector.
+    store: [f64; 2],
+    /// More sums take too long to compile: each is text, and a store (320 run a tenth faster).
+    sums: usize,
+}
+
+const MESA_22: Prices =
+    Prices { read: [13.0, 7.7], weight: 11.8, product: 0.44, carry: 0.0, store: [6.0, 3.3], sums: 168 };
+const MESA_25: Prices =
+    Prices { read: [5.6, 3.4], weight: 4.9, product: 0.51, carry: 0.43, store: [6.0, 3.4], sums: 160 };
+/// Nobody has measured this kernel on a GPU; it has no room for many sums.
+const GPU: Prices = Prices { sums: 64, ..MESA_22 };
+
+/// What the tuner may choose.
+const MOST_CHOSEN_SUMS: usize = 512;
+const MOST_ROWS: usize = 8;
+/// A row's sums and its line of x are in registers together, of which a processor with AVX-512 has 32.
+const MOST_POSITIONS: usize = 14;
+/// Values of x at a time, from which on prices rise.
+const MOST_HELD: usize = 64;
+const MOST_CHANNELS: usize = 32;
+
+impl Walked {
+    /// A walk at stride 1, forward over x with this padding, or with a flipped kernel over the gradient of what a forward
+    /// pass with this padding made.
+    pub fn of(channels: [usize; 2], grid: [usize; 2], taps: [usize; 2], (flip, padding): (bool, usize)) -> Self {
+        let padding = padding as isize;
+        Self { channels, grid, taps, padding: if flip { taps[1] as isize - 1 - padding } else { padding } }
+    }
+
+    /// How many values lie side by side in every vector that a line of x, or of the output, is made of: 4, 2 or 1, for
+    /// so many positions to a line. Lines begin and end with a whole vector, which lies in the padding or outside it.
+    pub fn at_a_time(&self, positions: usize) -> usize {
+        // What is read is as wide as the output and the kernel's reach, less the padding on both sides.
+        let extents = [self.grid[1], self.padding.unsigned_abs(), self.taps[1] - 1, positions];
+        [4, 2].into_iter().find(|each| extents.iter().all(|extent| extent.is_multiple_of(*each))).unwrap_or(1)
+    }
+
+    /// Rows, positions and output channels to one invocation; `chosen` channels and positions chosen beforehand.
+    pub fn tile(&self, gpu: &Gpu, chosen: Option<[usize; 2]>) -> [usize; 3] {
+        let prices = match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
+            (true, true) => MESA_25,
+            (true, false) => MESA_22,
+            (false, _) => GPU,
+        };
+        self.cheapest(&prices, chosen)
+    }
+
+    fn cheapest(&self, prices: &Prices, chosen: Option<[usize; 2]>) -> [usize; 3] {
+        let ([_, channels], [height, width]) = (self.channels, self.grid);
+        let mut best = (f64::INFINITY, [1, 1, 1]);
+        let mut try_one = |tile| {
+            let cost = self.cost(prices, tile);
+            if cost < best.0 {
+                best = (cost, tile);
+            }
+        };
+        for rows in 1..=MOST_ROWS.min(height) {
+            if let Some([channels, positions]) = chosen {
+                if rows == 1 || rows * positions * channels <= MOST_CHOSEN_SUMS {
+                    try_one([rows, positions, channels]);
+                }
+                continue;
+            }
+            for positions in 1..=MOST_POSITIONS.min(width) {
+                let fitting = prices.sums / (rows * positions);
+                let held = rows * (positions + self.taps[1] - 1);
+                if rows * positions == 1 || fitting > 0 && held <= MOST_HELD {
+                    try_one([rows, positions, shared(channels, fitting.min(MOST_CHANNELS))]);
+                }
+            }
+        }
+        best.1
+    }
+
+    /// Nanoseconds of eight images.
+    fn cost(&self, prices: &Prices, [rows, positions, channels]: [usize; 3]) -> f64 {
+        let ([summed, made], [height, width], [kh, kw]) = (self.channels, self.grid, self.taps);
+        let in_vectors = usize::from(self.at_a_time(positions) > 1);
+        let (sums, span) = ((rows * positions * channels) as f64, (positions + kw - 1) as f64);
+        let line = span * prices.read[in_vectors];
+        let carried = span * (rows - 1) as f64 * prices.carry;
+        let weights = (channels * kw).div_ceil(8) as f64 * prices.weight;
+        let turn = weights + sums * kw as f64 * prices.product + line + carried;
+        // A turn is a row of taps: those that meet nothing but padding are left out.
+        let blocks = height.div_ceil(rows);
+        let read = height as isize + kh as isize - 1 - 2 * self.padding;
+        let turns: isize = (0..blocks)
+            .map(|block| {
+                let top = (block * rows) as isize - self.padding;
+                let first = (1 - top - rows as isize).clamp(0, kh as isize);
+                ((read - top).clamp(0, kh as isize) - first).max(0)
+            })
+            .sum();
+        let per_channel = turns as f64 * turn + (blocks * (rows - 1)) as f64 * line;
+        let in_all = summed as f64 * per_channel + blocks as f64 * sums * prices.store[in_vectors];
+        in_all * (width.div_ceil(positions) * made.div_ceil(channels)) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONV1: Walked = Walked { channels: [3, 6], grid: [28, 28], taps: [5, 5], padding: 0 };
+
+    #[test]
+    fn lines_fall_into_vectors_where_all_extents_do() {
+        let pixels = Walked { channels: [6, 3], grid: [32, 32], taps: [5, 5], padding: 4 };
+        let conv2 = Walked { channels: [6, 16], grid: [10, 10], taps: [5, 5], padding: 0 };
+        let same = Walked { channels: [6, 16], grid: [32, 32], taps: [3, 3], padding: 1 };
+        assert_eq!([CONV1, pixels, conv2, same].map(|walked| walked.at_a_time(8)), [4, 4, 2, 1]);
+        assert_eq!([8, 6, 7].map(|positions| CONV1.at_a_time(positions)), [4, 2, 1]);
+        assert_eq!(Walked { padding: -2, ..CONV1 }.at_a_time(8), 2);
+    }
+
+    #[test]
+    fn the_cheapest_tile_wastes_nothing_and_keeps_to_its_bounds() {
+        let pixels = Walked { channels: [6, 3], grid: [32, 32], taps: [5, 5], padding: 4 };
+        let conv2 = Walked { channels: [6, 16], grid: [10, 10], taps: [5, 5], padding: 0 };
+        let tiles = |prices| [CONV1, pixels, conv2].map(|walked| walked.cheapest(&prices, None));
+        assert_eq!(tiles(MESA_22), [[7, 4, 6], [4, 8, 3], [2, 10, 8]]);
+        assert_eq!(tiles(MESA_25), [[4, 4, 6], [4, 8, 3], [2, 10, 8]]);
+        for (prices, most) in [(MESA_22, 168), (MESA_25, 160), (GPU, 64)] {
+            for extent in 1..20 {
+                for channels in [1, 5, 40] {
+                    let walked = Walked { channels: [3, channels], grid: [extent, 23 - extent], ..CONV1 };
+                    let [rows, positions, block] = walked.cheapest(&prices, None);
+                    assert!(rows * positions * block <= most && rows <= extent && positions <= 23 - extent);
+                }
+            }
+        }
+        // Whatever is chosen, there is room for a row of it.
+        assert_eq!(CONV1.cheapest(&MESA_22, Some([32, 28])), [1, 28, 32]);
+        assert_eq!(CONV1.cheapest(&MESA_22, Some([6, 4])), [7, 4, 6]);
+    }
+
+    #[test]
+    fn padding_that_is_left_out_costs_nothing() {
+        // The same sums over ten rows of x, of which taps at the edges meet less and less.
+        let within = Walked { channels: [16, 6], grid: [6, 14], taps: [5, 5], padding: 0 };
+        let beyond = Walked { grid: [14, 14], padding: 4, ..within };
+        let turns = |walked: Walked| {
+            let prices = Prices { read: [0.0; 2], weight: 0.0, product: 1.0, carry: 0.0, store: [0.0; 2], sums: 1 };
+            walked.cost(&prices, [1, 14, 6]) / (16.0 * 14.0 * 6.0 * 5.0)
+        };
+        assert_eq!([turns(within), turns(beyond)], [30.0, 50.0]);
+    }
+}
