@@ -9,10 +9,12 @@
 //     oy      [ line 0 | line 1 | line 2 ]              three taps, stride 1: one line of x for each row of dy
 //     oy + 1           [ line 1 | line 2 | line 3 ]     where conv2d_weights_subgroup.wgsl reads three
 //
+// Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values of dy a read brings. Four where its rows and XB are
+// multiples of four.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size, and lanes run over c. One invocation: MB channels m
 // x all taps of a channel c, in registers; lanes hold dy as in conv2d_weights_subgroup.wgsl.
 // KH, KW, S: convolution; KEPT = max(KH - S, 0) lines, FRESH = KH - KEPT; SPAN = (XB - 1) S + KW; MB, XB, LANES: tile;
-// HELD = ceil(MB XB / LANES); TAPS = MB KH KW; REST = TAPS - KH KW.
+// HELD = ceil(MB XB / EACH / LANES); TAPS = MB KH KW; REST = TAPS - KH KW.
 // Grid: x = ceil(in_c / LANES), y = splits, z = ceil(out_c / MB).
 
 struct Params {
@@ -23,7 +25,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<Value>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
 // x at (iy, ix) of the plane that begins at `plane`; zero outside.
@@ -36,11 +38,11 @@ fn padded(plane: u32, iy: i32, ix: i32) -> f32 {
 fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let c = group.x * LANES + lane;
     let m0 = group.z * MB;
-    // Channel plane and place in the row of the values that this lane reads.
+    // Channel plane and place in the row of what this lane reads.
     var plane: array<u32, HELD>;
     var place: array<u32, HELD>;
     for (var v = 0u; v < HELD; v++) { // unroll
-        let t = v * LANES + lane;
+        let t = (v * LANES + lane) * EACH;
         plane[v] = min(m0 + t / XB, p.out_c - 1u) * p.out_h * p.out_w;
         place[v] = t % XB;
     }
@@ -70,15 +72,16 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                     }
                 }
                 let dy_row = n * p.out_c * p.out_h * p.out_w + oy * p.out_w;
-                var g: array<f32, HELD>;
+                var g: array<Value, HELD>;
                 for (var v = 0u; v < HELD; v++) { // unroll
                     let ox = ox0 + place[v];
-                    let value = dy[dy_row + plane[v] + min(ox, p.out_w - 1u)];
-                    g[v] = select(0.0, value, ox < p.out_w);
+                    let value = dy[(dy_row + plane[v] + min(ox, p.out_w - 1u)) / EACH];
+                    g[v] = select(Value(), value, ox < p.out_w);
                 }
                 for (var m = 0u; m < MB; m++) { // unroll
                     for (var j = 0u; j < XB; j++) { // unroll
-                        let d = subgroupBroadcast(g[(m * XB + j) / LANES], (m * XB + j) % LANES);
+                        let t = m * XB + j;
+                        let d = subgroupBroadcast(part(g[t / EACH / LANES], t % EACH), t / EACH % LANES);
                         for (var ky = 0u; ky < KH; ky++) { // unroll
                             for (var kx = 0u; kx < KW; kx++) { // unroll
                                 sum[(m * KH + ky) * KW + kx] += d * line[ky * SPAN + j * S + kx];

@@ -12,12 +12,12 @@
 //     block         [ 0 1 2 3 4 5 6 7 ]
 //     next block            [ 4 5 6 7 8 9 10 11 ]
 //
-// Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values a read of x brings, 1 or 4. By fours where the stride is 1
+// Needs scalar.wgsl or vec4.wgsl before it: EACH is how many values a read brings, 1 or 4. By fours where the stride is 1
 // and rows of x, padding, KEPT and XB are multiples of four.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels m x all KW taps of
 // CB neighbouring rows (c, ky), in registers.
 // KH, KW, S, SPAN, TAPS, MB, CB, XB: as in conv2d_weights.wgsl; KEPT = max(KW - S, 0) columns, AT_FIRST = KEPT / EACH;
-// READS = (SPAN - KEPT) / EACH; HELD = ceil(MB XB / LANES); REST = (CB MB - 1) KW.
+// READS = (SPAN - KEPT) / EACH; HELD = ceil(MB XB / EACH / LANES); REST = (CB MB - 1) KW.
 // Grid: x = ceil(in_c KH / (CB LANES)), y = splits, z = ceil(out_c / MB).
 
 struct Params {
@@ -28,7 +28,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<Value>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<Value>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
 // x at column ix of the row that begins at `start`, and what else lies in the same Value; zero outside.
@@ -46,7 +46,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     var plane: array<u32, HELD>;
     var place: array<u32, HELD>;
     for (var v = 0u; v < HELD; v++) { // unroll
-        let t = v * LANES + lane;
+        let t = (v * LANES + lane) * EACH;
         plane[v] = min(m0 + t / XB, p.out_c - 1u) * p.out_h * p.out_w;
         place[v] = t % XB;
     }
@@ -72,11 +72,11 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                 }
             }
             for (var ox0 = 0u; ox0 < p.out_w; ox0 += XB) {
-                var g: array<f32, HELD>;
+                var g: array<Value, HELD>;
                 for (var v = 0u; v < HELD; v++) { // unroll
                     let ox = ox0 + place[v];
-                    let value = dy[dy_row + plane[v] + min(ox, p.out_w - 1u)];
-                    g[v] = select(0.0, value, ox < p.out_w);
+                    let value = dy[(dy_row + plane[v] + min(ox, p.out_w - 1u)) / EACH];
+                    g[v] = select(Value(), value, ox < p.out_w);
                 }
                 let ix0 = i32(ox0 * S + KEPT) - i32(p.padding);
                 for (var b = 0u; b < CB; b++) { // unroll
@@ -91,7 +91,8 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                     }
                     for (var m = 0u; m < MB; m++) { // unroll
                         for (var j = 0u; j < XB; j++) { // unroll
-                            let d = subgroupBroadcast(g[(m * XB + j) / LANES], (m * XB + j) % LANES);
+                            let t = m * XB + j;
+                            let d = subgroupBroadcast(part(g[t / EACH / LANES], t % EACH), t / EACH % LANES);
                             for (var kx = 0u; kx < KW; kx++) { // unroll
                                 sum[(b * MB + m) * KW + kx] += d * line[b * SPAN + j * S + kx];
                             }

@@ -18,10 +18,11 @@ const BACKWARD_DATA: &str = "conv2d_backward_data";
 
 static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw");
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
-/// With x read one value at a time, and by fours.
+/// With values read one at a time, and by fours: of x and dy, and of dy.
 static WEIGHTS_SUBGROUP: [Kernel; 2] =
     value_kernels!("conv2d_backward_weights", "conv2d_weights_subgroup", "conv2d_weights", "rrw");
-static WEIGHTS_LINES: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights_lines", "conv2d_weights", "rrw");
+static WEIGHTS_LINES: [Kernel; 2] =
+    value_kernels!("conv2d_backward_weights", "conv2d_weights_lines", "conv2d_weights", "rrw");
 
 /// Stride and padding of a convolution, the same in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,11 +199,13 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let images = batch.div_ceil(wanted.div_ceil(groups).min(batch));
     let splits = batch.div_ceil(images);
     let span = (row_block - 1) * window.stride + kernel;
-    // Every read of x begins and ends with a whole vector of four values, which lies in the padding or outside it.
+    // Every line begins and ends with a whole vector of four values, which of x lies in the padding or outside it; with
+    // `lines` only those of dy are read so.
+    let x_falls_into_fours =
+        window.stride == 1 && [in_w, window.padding, kept].iter().all(|extent| extent.is_multiple_of(4));
     let by_fours = variant == ConvVariant::Subgroup
-        && !lines
-        && window.stride == 1
-        && [in_w, window.padding, kept, row_block].iter().all(|extent| extent.is_multiple_of(4));
+        && [out_w, row_block].iter().all(|extent| extent.is_multiple_of(4))
+        && (lines || x_falls_into_fours);
     let each = if by_fours { 4 } else { 1 };
     let consts: [Const; 16] = [
         ("KH", kernel as u32),
@@ -220,10 +223,10 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
         ("EACH", each as u32),
         ("AT_FIRST", (kept / each) as u32),
         ("READS", ((span - kept) / each) as u32),
-        ("HELD", ((channel_block * row_block) as u32).div_ceil(lanes)),
+        ("HELD", ((channel_block * row_block / each) as u32).div_ceil(lanes)),
     ];
     let launched = match variant {
-        ConvVariant::Subgroup if lines => &WEIGHTS_LINES,
+        ConvVariant::Subgroup if lines => &WEIGHTS_LINES[usize::from(by_fours)],
         ConvVariant::Subgroup => &WEIGHTS_SUBGROUP[usize::from(by_fours)],
         _ => &WEIGHTS,
     };

@@ -126,8 +126,8 @@ pub fn max_backward(
     launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &spans, dx.count())
 }
 
-/// Whether windows tile the plane in pairs, whose pixels are vectors of four.
-fn in_pairs(kernel: usize, window: Window, [_, _, height, width]: [usize; 4]) -> bool {
+/// Whether windows tile the plane in pairs, whose pixels are vectors of four: `shaders/max_pool_pairs.wgsl` pools them.
+pub(crate) fn in_pairs(kernel: usize, window: Window, [_, _, height, width]: [usize; 4]) -> bool {
     kernel == 2 && window == Window::new(2, 0) && height.is_multiple_of(2) && width.is_multiple_of(4)
 }
 

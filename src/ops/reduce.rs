@@ -29,6 +29,7 @@ struct Params {
 }
 
 static FORWARD: Kernel = kernel!("reduce", "reduce", "forward", "rw");
+static FORWARD_LINES: Kernel = kernel!("reduce", "reduce", "forward_lines", "rw");
 static BACKWARD: Kernel = kernel!("reduce_backward", "reduce", "backward", "rrrw");
 
 /// A tensor seen as [outer, length, inner], where `length` is reduced.
@@ -104,7 +105,9 @@ fn launch(gpu: &Gpu, reduction: Reduction, x: &Tensor, view: [usize; 3], out: &T
     if out.count() != count {
         return Err(GpuError::operand("reduce", format!("{count} results do not fill {}", out.shape())));
     }
-    launch_flat(gpu, &FORWARD, &consts(reduction), &params(view), &[x.span(), out.span()], count)
+    let is_sum = !matches!(reduction, Reduction::Max | Reduction::LogSumExp);
+    let kernel = if is_sum && view[2] == 1 && view[1].is_multiple_of(4) { &FORWARD_LINES } else { &FORWARD };
+    launch_flat(gpu, kernel, &consts(reduction), &params(view), &[x.span(), out.span()], count)
 }
 
 /// The gradient of [`forward`]; `y` is its result.

@@ -20,6 +20,7 @@ use crate::random::{Purpose, Stream};
 pub(super) fn pooling(trial: &mut Trial<'_>) -> Result<()> {
     let cases = [
         Pooling::new([2, 6, 28, 28], [2, 2], 2, 0),
+        Pooling::new([3, 5, 6, 10], [2, 2], 2, 0),
         Pooling::new([1, 3, 7, 5], [3, 3], 2, 1),
         Pooling::new([3, 1, 9, 8], [2, 2], 3, 0),
         Pooling::new([1, 2, 1, 1], [1, 1], 1, 0),
@@ -31,17 +32,19 @@ pub(super) fn pooling(trial: &mut Trial<'_>) -> Result<()> {
         let (windows, area) = (case.windows(), kernel[0] * kernel[1]);
         let name = format!("{dims:?} k{} s{} p{}", kernel[0], window.stride, window.padding);
         let places: Vec<usize> = windows.iter().map(|covered| winner(covered, &values)).collect();
+        let kernel_of_max = if pool::in_pairs(kernel[0], window, dims) { "max_pool_pairs" } else { "max_pool" };
+        let max = |pass| Subject { operation: "max_pool", variant: None, kernel: kernel_of_max, pass };
         for relu in [false, true] {
             let largest = |&place: &usize| f64::from(if relu { values[place].max(0.0) } else { values[place] });
             let wanted: Vec<f64> = places.iter().map(largest).collect();
-            trial.check(Subject::one("max_pool", "forward"), &name, &wanted, Within::Exactly, &|gpu| {
+            trial.check(max("forward"), &name, &wanted, Within::Exactly, &|gpu| {
                 gpu.read(&pool::max_forward(gpu, &x, kernel[0], window, relu)?.0)
             })?;
             let mut wanted = vec![0.0; values.len()];
             for (&place, &dy) in places.iter().zip(&dy_values).filter(|(place, _)| !relu || values[**place] > 0.0) {
                 wanted[place] += f64::from(dy);
             }
-            trial.check(Subject::one("max_pool", "backward"), &name, &wanted, Within::Terms(area), &|gpu| {
+            trial.check(max("backward"), &name, &wanted, Within::Terms(area), &|gpu| {
                 let (y, winners) = pool::max_forward(gpu, &x, kernel[0], window, relu)?;
                 let pooled = Pooled { winners: &winners, relu: relu.then_some(&y) };
                 amid(gpu, dims, |dx| pool::max_backward(gpu, &dy, pooled, kernel[0], window, dx))
