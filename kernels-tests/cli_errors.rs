@@ -145,7 +145,7 @@ fn wishes_that_cannot_be_met() {
             ("train --adv pgd --adv-eps 0.1 --adv-beta 3", 1, &["pgd", "--adv-beta", "--adv-steps"]),
             ("train --adv trades --adv-eps 0.1 --adv-ratio 1", 1, &["trades", "--adv-ratio", "--adv-beta"]),
             ("train --model ae3 --adv trades --adv-eps 0.1", 1, &["ae3", "classifier"]),
-            ("train --whitening-epsilon 0.1", 1, &["--whitening-epsilon", "fast", "'lenet'"]),
+            ("train --whitening-epsilon 0.0005", 1, &["--whitening-epsilon", "fast", "'lenet'"]),
             ("train --model fast --whitening-epsilon 0", 2, &["--whitening-epsilon", "above 0"]),
             ("train --nesterov", 1, &["--nesterov", "--optimizer sgd"]),
             ("train --nesterov --optimizer sgd --momentum 0", 1, &["--nesterov", "--momentum above 0"]),

@@ -51,7 +51,12 @@ fn it_learns_what_is_frozen_stays_and_a_run_that_was_left_ends_with_the_same_bit
     let (folder, gpu) = (TempFolder::new("fast"), gpu());
     let data = few_shapes(24, 6);
     let whitening_epsilon = 2.0 * EPSILON;
-    let settings = Settings { flip: true, shift: 2, whitening_epsilon, ..Settings::plain("fast", 6, 8, 2e-3, 1) };
+    let settings = Settings {
+        flip: true,
+        shift: 2,
+        whitening_epsilon: Some(whitening_epsilon),
+        ..Settings::plain("fast", 6, 8, 2e-3, 1)
+    };
     let run = |name: &str, ask: usize, from: Option<State>| {
         let mut watch = Leave(ask, Vec::new());
         let care = Care { from, ..Care::default() };

@@ -16,7 +16,7 @@ use crate::lab::LabError;
 use crate::lab::train::{self, Care, Epoch, Robustness, Settings, Watch};
 use crate::lock::FolderLock;
 use crate::models;
-use crate::nn::{OptimizerKind, Schedule, whitening};
+use crate::nn::{OptimizerKind, Schedule};
 use crate::ops::optimizer::{Adam, Sgd};
 
 use super::{Device, interrupt, output};
@@ -98,9 +98,11 @@ pub struct Args {
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     smoothing: f64,
     /// What '--model fast' adds to the variance of pictures in each direction before its first layer divides by the root of
-    /// it; against attacks more is wanted, since that layer blows up the directions in which pictures hardly vary
-    #[arg(long, default_value_t = whitening::EPSILON, value_parser = positive)]
-    whitening_epsilon: f64,
+    /// it; against attacks more is wanted, since that layer blows up the directions in which pictures hardly vary [default:
+    /// 0.0005]
+    #[arg(long, value_name = "EPSILON", value_parser = positive)]
+    #[serde(default)]
+    whitening_epsilon: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
     adversarial: Options,

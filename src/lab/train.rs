@@ -18,7 +18,7 @@ use crate::data::DataSet;
 use crate::files;
 use crate::gpu::{Gpu, Words};
 use crate::models;
-use crate::nn::{CheckpointError, Network, Optimizer};
+use crate::nn::{CheckpointError, Network, Optimizer, whitening};
 use crate::ops::choices;
 use crate::random::{Purpose, Stream};
 
@@ -91,7 +91,7 @@ pub fn train_kept(
     let adversary = Adversary::of(gpu, settings, &architecture, data.train.count())?;
     let network = Network::new(gpu, architecture, settings.seed)?;
     if care.from.is_none() {
-        network.whiten(gpu, &data.train.bytes, settings.whitening_epsilon)?;
+        network.whiten(gpu, &data.train.bytes, settings.whitening_epsilon.unwrap_or(whitening::EPSILON))?;
     }
     let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);

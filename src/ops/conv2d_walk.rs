@@ -133,13 +133,6 @@ impl Walk {
         self.choice.0 == ConvVariant::Subgroup && tiles::has_few_taps(self.kernel, self.output_stride)
     }
 
-    /// What `conv2d_subgroup.wgsl` walks over where rows share lines of x; nothing at a stride, where they share none.
-    fn walked(&self, channels: [usize; 2], grid: [usize; 2], taps: [usize; 2]) -> Option<Walked> {
-        let unphased = self.input_stride == 1 && self.output_stride == 1;
-        let is_its = self.choice.0 == ConvVariant::Subgroup && !self.takes_few_taps();
-        (unphased && is_its).then(|| Walked::of(channels, grid, taps, (self.flip, self.padding)))
-    }
-
     /// One launch, for the output's rows and columns of these phases.
     fn phases(
         &self,
@@ -232,7 +225,9 @@ impl Walk {
         let (variant, chosen) = self.choice;
         let lanes = tiles::lanes(gpu, variant);
         let (height, width) = (rows_of.met, columns.met);
-        let walked = self.walked([in_c, out_c], [grid_h, grid_w], [height, width]);
+        let strides = self.input_stride * self.output_stride;
+        let flip = (self.flip, self.padding);
+        let walked = Walked::of((variant, strides), [in_c, out_c], [grid_h, grid_w], self.kernel, flip);
         let [rows, positions, channels] = match walked {
             Some(walked) => walked.tile(gpu, chosen),
             None => tiles::tile(gpu, variant, [out_c, grid_h, grid_w], [height, width], self.input_stride, chosen),

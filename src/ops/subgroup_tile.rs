@@ -2,7 +2,7 @@
 
 use crate::gpu::Gpu;
 
-use super::tiles::{is_mesa_since_25, shared};
+use super::tiles::{ConvVariant, MOST_CHOSEN_SUMS, has_few_taps, is_mesa_since_25, shared};
 
 /// What a walk over the output computes, as far as it decides a tile.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +17,8 @@ pub struct Walked {
     pub padding: isize,
 }
 
-/// Nanoseconds for eight lanes, fitted to the times of 27 tiles of lenet's convolutions, which they foretell within a tenth
-/// (`shaders/NOTES.md`, 2026-11-29). A value alone was not in them: there it is as much dearer as single reads are.
+/// Nanoseconds for eight lanes, fitted to the times of 27 tiles of lenet's convolutions on Mesa 22 and 20 on 25, which they
+/// foretell within 11 and 12 % (`shaders/NOTES.md`, 2026-11-29). A value alone was not in them: there it is as much dearer as single reads are.
 struct Prices {
     /// A value of x, alone and of a vector.
     read: [f64; 2],
@@ -40,8 +40,6 @@ const MESA_25: Prices =
 /// Nobody has measured this kernel on a GPU; it has no room for many sums.
 const GPU: Prices = Prices { sums: 64, ..MESA_22 };
 
-/// What the tuner may choose.
-const MOST_CHOSEN_SUMS: usize = 512;
 const MOST_ROWS: usize = 8;
 /// A row's sums and its line of x are in registers together, of which a processor with AVX-512 has 32.
 const MOST_POSITIONS: usize = 14;
@@ -50,11 +48,19 @@ const MOST_HELD: usize = 64;
 const MOST_CHANNELS: usize = 32;
 
 impl Walked {
-    /// A walk at stride 1, forward over x with this padding, or with a flipped kernel over the gradient of what a forward
-    /// pass with this padding made.
-    pub fn of(channels: [usize; 2], grid: [usize; 2], taps: [usize; 2], (flip, padding): (bool, usize)) -> Self {
+    /// The walk of a convolution at this stride, forward over x with this padding, or with a flipped kernel over the
+    /// gradient of what a forward pass with this padding made; nothing where another kernel walks, or rows share no line.
+    pub fn of(
+        (variant, stride): (ConvVariant, usize),
+        channels: [usize; 2],
+        grid: [usize; 2],
+        kernel: usize,
+        (flip, padding): (bool, usize),
+    ) -> Option<Self> {
         let padding = padding as isize;
-        Self { channels, grid, taps, padding: if flip { taps[1] as isize - 1 - padding } else { padding } }
+        let padding = if flip { kernel as isize - 1 - padding } else { padding };
+        let is_its = variant == ConvVariant::Subgroup && stride == 1 && !has_few_taps(kernel, 1);
+        is_its.then_some(Self { channels, grid, taps: [kernel; 2], padding })
     }
 
     /// How many values lie side by side in every vector that a line of x, or of the output, is made of: 4, 2 or 1, for

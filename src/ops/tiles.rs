@@ -217,12 +217,11 @@ pub fn default_tile(
     let (phases, stride) = if pass == "backward-data" { (stride, 1) } else { (1, stride) };
     let extent = width.div_ceil(phases);
     let taps = [kernel.div_ceil(phases); 2];
-    let walked = Walked::of([from, to], [extent; 2], taps, (pass == "backward-data", padding));
-    if variant == ConvVariant::Subgroup && stride * phases == 1 && !has_few_taps(kernel, 1) {
-        let [_, positions, channels] = walked.tile(gpu, None);
-        return [channels, positions];
-    }
-    let [_, positions, channels] = tile(gpu, variant, [to, extent, extent], taps, stride, None);
+    let flip = (pass == "backward-data", padding);
+    let [_, positions, channels] = match Walked::of((variant, stride * phases), [from, to], [extent; 2], kernel, flip) {
+        Some(walked) => walked.tile(gpu, None),
+        None => tile(gpu, variant, [to, extent, extent], taps, stride, None),
+    };
     [channels, positions]
 }
 
@@ -305,7 +304,7 @@ fn lanes_tile(gpu: &Gpu, [channels, height, width]: [usize; 3], taps: usize, cho
 }
 
 /// What a chosen tile may come to with its rows.
-const MOST_CHOSEN_SUMS: usize = 512;
+pub(super) const MOST_CHOSEN_SUMS: usize = 512;
 /// Sums of the weight gradient's tile where it has all taps of an input channel; Mesa 25 is half as fast with 224.
 const MOST_LINE_SUMS: usize = 160;
 /// Output channels of that tile.

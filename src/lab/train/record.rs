@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gpu::{AdapterSummary, Gpu, MemoryStats, Precision};
 use crate::models;
-use crate::nn::{Network, OptimizerKind, Schedule, whitening};
+use crate::nn::{Network, OptimizerKind, Schedule};
 use crate::ops::choices;
 use crate::ops::optimizer::Adam;
 
@@ -34,8 +34,9 @@ pub struct Settings {
     pub steps: Option<u64>,
     /// Train on attacked pictures, too.
     pub adversarial: Option<Adversarial>,
-    /// Of the model's whitening layer, where it has one ([`crate::nn::whitening`]).
-    pub whitening_epsilon: f64,
+    /// Of the model's whitening layer in the place of its own ([`crate::nn::whitening::EPSILON`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whitening_epsilon: Option<f64>,
 }
 
 impl Settings {
@@ -55,14 +56,14 @@ impl Settings {
             early_stop: None,
             steps: None,
             adversarial: None,
-            whitening_epsilon: whitening::EPSILON,
+            whitening_epsilon: None,
         }
     }
 
     /// Refuses what cannot be trained, before anything is read, opened or made for it.
     pub fn check(&self) -> Result<(), LabError> {
         let architecture = models::architecture(&self.model)?;
-        if self.whitening_epsilon != whitening::EPSILON && !architecture.whitens() {
+        if self.whitening_epsilon.is_some() && !architecture.whitens() {
             let problem = format!(
                 "--whitening-epsilon is for a model that whitens its pictures (fast): '{}' does not",
                 self.model
