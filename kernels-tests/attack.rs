@@ -243,7 +243,7 @@ fn no_kernel_of_a_weight_gradient_runs() {
             attacker.batch(&x, &labels, 0).unwrap().attack(Method::Fgsm, Target::Next, 0.1).unwrap();
         });
         assert!(!of_weights(&fgsm), "{model}: {fgsm:?}");
-        // Three linear layers, each forward and back to its input.
+        // Three linear layers, each forward and back to its input; a convolution's products go by its own name.
         assert_eq!(products(&fgsm), 6, "{model}: {fgsm:?}");
         assert_eq!(fgsm["perturb"], 1);
         if model == "lab" {

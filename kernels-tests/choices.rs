@@ -75,6 +75,45 @@ fn a_table_is_followed_and_written_down_again() {
     assert_eq!(choices::name(product(9, 4, 7, true, false)), "matmul tn 4x9", "the batch is left out");
 }
 
+/// The table's own choice of Winograd's products.
+#[test]
+fn winograd_is_for_many_channels_and_whole_tiles() {
+    let gpu = fresh();
+    let is_winograd = |pass, channels, window: [usize; 2], width| {
+        let (variant, _) = tiles::conv2d_at(&gpu, convolution(pass, channels, window[0], window[1], width)).unwrap();
+        variant == ConvVariant::Winograd
+    };
+    let able = gpu.adapter().is_software() && gpu.subgroup_size().is_some();
+    for (pass, channels, window, width, wanted) in [
+        ("forward", [32, 32], [3, 1], 32, true),
+        ("forward", [31, 64], [3, 1], 32, false),
+        ("forward", [64, 31], [3, 1], 32, false),
+        ("forward", [32, 32], [3, 1], 7, true),
+        ("forward", [32, 32], [3, 1], 6, false),
+        ("forward", [32, 32], [3, 2], 4, true),
+        ("forward", [32, 32], [5, 1], 32, false),
+        ("forward", [32, 32], [3, 3], 32, false),
+        ("backward-data", [32, 32], [3, 1], 4, true),
+        ("backward-data", [32, 32], [3, 2], 4, false),
+        ("backward-data", [32, 32], [3, 2], 8, true),
+        ("backward-weights", [32, 32], [3, 1], 8, true),
+        ("backward-weights", [32, 32], [3, 2], 8, false),
+    ] {
+        assert_eq!(
+            is_winograd(pass, channels, window, width),
+            wanted && able,
+            "{pass} {channels:?} {window:?} {width}"
+        );
+    }
+    // It stands in the place of `subgroup`, and where that is refused nothing is said of it.
+    gpu.refuse_variant(tiles::CONV2D, "subgroup");
+    assert!(!is_winograd("forward", [32, 32], [3, 1], 32));
+    // By choice for all: where it has no kernels, the table's own.
+    follow(&gpu, &table(&[("conv2d", "winograd")])).unwrap();
+    assert!(is_winograd("backward-weights", [3, 5], [3, 2], 7));
+    assert!(!is_winograd("forward", [64, 64], [5, 1], 32));
+}
+
 #[test]
 fn entries_that_make_no_sense_are_refused_and_change_nothing() {
     let gpu = fresh();
@@ -96,6 +135,9 @@ fn entries_that_make_no_sense_are_refused_and_change_nothing() {
         ("conv2d forward 3>6 k5 s1 w28", "direct 9999999x2", "no tile"),
         ("conv2d forward 3>6 k5 s1 w28", "direct 4", "no tile"),
         ("conv2d forward 3>6 k5 s1 w28", "naive 4x4", "no tile to choose"),
+        ("conv2d forward 3>6 k3 s1 w28", "winograd 4x4", "no tile to choose"),
+        ("conv2d forward 3>6 k5 s1 w28", "winograd", "no kernel for k5 s1"),
+        ("conv2d forward 3>6 k3 s3 w28", "winograd", "no kernel for k3 s3"),
         ("matmul nn 3x4", "naive 4x4", "no tile"),
     ] {
         let error = follow(&gpu, &table(&[("matmul", "naive"), (entry, value)])).unwrap_err().to_string();

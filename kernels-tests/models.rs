@@ -161,8 +161,8 @@ fn lab_matches_pytorch() {
 #[test]
 fn fast_matches_pytorch() {
     // Batch-norm makes gradients that are nearly 0, of which Adam makes whole steps: by them PyTorch in f32 is up to 7e-3
-    // from itself in f64 (make_golden.py --model fast --report).
-    check("fast", include_bytes!("golden/golden_fast.safetensors"), 4, 2e-2);
+    // from itself in f64 (make_golden.py --model fast --report). Winograd's products round two to three times as much.
+    check("fast", include_bytes!("golden/golden_fast.safetensors"), 4, 4e-2);
 }
 
 #[test]

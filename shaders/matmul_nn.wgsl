@@ -5,9 +5,10 @@
 // workgroup (a broadcast on GPUs; llvmpipe reads it lane by lane all the same); lanes run along the contiguous n.
 // No workgroup memory, no barrier: on llvmpipe both cost more than they save.
 // ROWS, COLUMNS, LANES: tile; REST = (ROWS - 1) COLUMNS; BIAS, RELU: 0 or 1.
-// Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
+// Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS), z = products, if there are several of one shape.
 
-struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
+struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32,
+                b_row: u32, c_row: u32, a_step: u32, b_step: u32, c_step: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -22,7 +23,7 @@ fn matmul_nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     // Rows and columns past the edge repeat the last one; only their store is left out.
     var start: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) { // unroll
-        start[r] = min(row0 + r, p.m - 1u) * p.a_row;
+        start[r] = group.z * p.a_step + min(row0 + r, p.m - 1u) * p.a_row;
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) { // unroll
@@ -33,7 +34,7 @@ fn matmul_nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     for (var k = 0u; k < p.k; k++) {
         var line: array<vec4<f32>, COLUMNS>;
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            line[j] = b[k * width + column[j]];
+            line[j] = b[group.z * p.b_step + k * p.b_row + column[j]];
         }
         for (var r = 0u; r < ROWS; r++) { // unroll
             let factor = a[start[r] + k * p.a_column];
@@ -56,7 +57,7 @@ fn matmul_nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
                 var value = sum[j];
                 if BIAS == 1u { value += constant[j]; }
                 if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
-                c[row * width + column[j]] = value;
+                c[group.z * p.c_step + row * p.c_row + column[j]] = value;
             }
         }
         for (var i = 0u; i < REST; i++) { // unroll

@@ -18,12 +18,14 @@
 // A line of a tile is one vector longer than it need be, so that lanes that run along k write to different banks.
 //
 // X, Y, ROWS, COLUMNS, DEPTH: tile; FETCH_A, FETCH_B: vectors of a tile to an invocation; BIAS, RELU: 0 or 1.
-// Grid: x = ceil(n / (4 X COLUMNS)), y = ceil(m / (4 Y ROWS)).
+// Grid: x = ceil(n / (4 X COLUMNS)), y = ceil(m / (4 Y ROWS)), z = products, if there are several of one shape.
 
 struct Params {
     m: u32, n: u32, k: u32,
     a_row: u32, a_column: u32,      // A[m, k] = a[m a_row + k a_column]
     b_row: u32, b_column: u32,      // B[k, n] = b[k b_row + n b_column]
+    // From row to row of C, and from one product to the next.
+    c_row: u32, a_step: u32, b_step: u32, c_step: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -47,6 +49,8 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
                  @builtin(local_invocation_index) lane: u32) {
     let row0 = group.y * 4u * A_WIDTH;
     let column0 = group.x * 4u * B_WIDTH;
+    let a0 = group.z * p.a_step;
+    let b0 = group.z * p.b_step;
 
     var sum: array<vec4<f32>, 4u * ROWS * COLUMNS>;
     for (var k0 = 0u; k0 < p.k; k0 += DEPTH) {
@@ -58,7 +62,7 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
                 var value = vec4<f32>();
                 if k0 + s.x < p.k {
                     for (var j = 0u; j < 4u; j++) { // unroll
-                        value[j] = a[min(first + Y * j, p.m - 1u) * p.a_row + (k0 + s.x) * p.a_column];
+                        value[j] = a[a0 + min(first + Y * j, p.m - 1u) * p.a_row + (k0 + s.x) * p.a_column];
                     }
                 }
                 a_tile[s.x * (A_WIDTH + 1u) + s.y] = value;
@@ -72,7 +76,7 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
                 var value = vec4<f32>();
                 if k0 + s.x < p.k {
                     for (var j = 0u; j < 4u; j++) { // unroll
-                        value[j] = b[(k0 + s.x) * p.b_row + min(first + X * j, p.n - 1u) * p.b_column];
+                        value[j] = b[b0 + (k0 + s.x) * p.b_row + min(first + X * j, p.n - 1u) * p.b_column];
                     }
                 }
                 b_tile[s.x * (B_WIDTH + 1u) + s.y] = value;
@@ -106,7 +110,7 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
                         var value = sum[(4u * r + j) * COLUMNS + v][i];
                         if BIAS == 1u { value += bias[column]; }
                         if RELU == 1u { value = select(value, 0.0, value < 0.0); }
-                        c[row * p.n + column] = value;
+                        c[group.z * p.c_step + row * p.c_row + column] = value;
                     }
                 }
             }

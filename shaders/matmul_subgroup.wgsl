@@ -9,10 +9,11 @@
 // B is row-major and n a multiple of 4; A is read through strides, so it may be transposed.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: ROWS x (COLUMNS vec4) of C.
 // ROWS, COLUMNS, STEPS, LANES: tile; HELD = ceil(ROWS STEPS / LANES); LINES = COLUMNS STEPS; RAGGED: 1 where k is no multiple
-// of STEPS; REST = (ROWS - 1) COLUMNS; BIAS, RELU: 0 or 1.
-// Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS).
+// of STEPS; TURN: rows stored at a time, a divisor of ROWS; REST = (ROWS - TURN) COLUMNS; BIAS, RELU: 0 or 1.
+// Grid: x = ceil(n / (4 LANES COLUMNS)), y = ceil(m / ROWS), z = products, if there are several of one shape.
 
-struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
+struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32,
+                b_row: u32, c_row: u32, a_step: u32, b_step: u32, c_step: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -32,13 +33,13 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     for (var v = 0u; v < HELD; v++) { // unroll
         let t = v * LANES + lane;
         own[v] = t / ROWS;
-        at[v] = min(row0 + t % ROWS, p.m - 1u) * p.a_row + own[v] * p.a_column;
+        at[v] = group.z * p.a_step + min(row0 + t % ROWS, p.m - 1u) * p.a_row + own[v] * p.a_column;
     }
     var column: array<u32, COLUMNS>;
     var next: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) { // unroll
         column[j] = min(column0 + j * LANES, width - 1u);
-        next[j] = column[j];
+        next[j] = group.z * p.b_step + column[j];
     }
 
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
@@ -56,7 +57,7 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
                 var value = b[next[j]];
                 if RAGGED == 1u { value = select(vec4<f32>(0.0), value, k0 + s < p.k); }
                 line[s * COLUMNS + j] = value;
-                next[j] += width;
+                next[j] += p.b_row;
             }
         }
         for (var r = 0u; r < ROWS; r++) { // unroll
@@ -71,7 +72,7 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
             }
         }
     }
-    // Rows take turns at one row of stores, as channels do in conv2d_subgroup.wgsl. p.rows is ROWS.
+    // Rows take turns at TURN rows of stores, as channels do in conv2d_subgroup.wgsl. p.rows is ROWS.
     var constant: array<vec4<f32>, COLUMNS>;
     if BIAS == 1u {
         for (var j = 0u; j < COLUMNS; j++) { // unroll
@@ -79,17 +80,19 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         }
     }
     let rows = min(p.m - row0, p.rows);
-    for (var row = row0; row < row0 + rows; row++) {
-        for (var j = 0u; j < COLUMNS; j++) { // unroll
-            if column0 + j * LANES < width {
-                var value = sum[j];
-                if BIAS == 1u { value += constant[j]; }
-                if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
-                c[row * width + column[j]] = value;
+    for (var row = row0; row < row0 + rows; row += TURN) {
+        for (var r = 0u; r < TURN; r++) { // unroll
+            for (var j = 0u; j < COLUMNS; j++) { // unroll
+                if column0 + j * LANES < width && row + r < p.m {
+                    var value = sum[r * COLUMNS + j];
+                    if BIAS == 1u { value += constant[j]; }
+                    if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }
+                    c[group.z * p.c_step + (row + r) * p.c_row + column[j]] = value;
+                }
             }
         }
         for (var i = 0u; i < REST; i++) { // unroll
-            sum[i] = sum[i + COLUMNS];
+            sum[i] = sum[i + TURN * COLUMNS];
         }
     }
 }

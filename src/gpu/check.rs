@@ -30,7 +30,10 @@ impl Array<'_> {
         let count = self.values.len();
         let size = format!("{count} numbers, {} bytes", 4 * count);
         if !self.span.is_float {
-            return format!("{verb}: {count} integers, {} bytes", 4 * count);
+            return format!(
+                "{verb}: {count} values that are not looked at (integers, or with gaps), {} bytes",
+                4 * count
+            );
         }
         let finite = self.values.iter().filter(|value| value.is_finite());
         let range = finite.fold(None, |range: Option<(f32, f32)>, &value| {

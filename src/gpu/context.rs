@@ -78,6 +78,8 @@ pub(super) struct Inner {
     pub(super) stream: RefCell<Stream>,
     pub(super) poison: Cell<bool>,
     pub(super) work: Cell<Work>,
+    /// What the next dispatch is counted as, if not by its kernel's name.
+    pub(super) name: Cell<Option<&'static str>>,
     pub(super) fault: Arc<Mutex<Option<Fault>>>,
     /// Present while every written array is checked.
     pub(super) checker: Cell<Option<Checker>>,
@@ -128,6 +130,7 @@ impl Gpu {
             stream,
             poison: Cell::new(options.poison),
             work: Cell::default(),
+            name: Cell::default(),
             fault,
             checker: Cell::new(None),
             rehearses: false,
@@ -342,6 +345,7 @@ impl Gpu {
         spans: &[&Span],
         grid: Grid,
     ) -> Result<()> {
+        let name = self.0.name.take().unwrap_or(kernel.name);
         let params = bytemuck::bytes_of(params);
         if params.len() as u64 > UNIFORM_BYTES || spans.len() != kernel.access.len() {
             let problem = format!("{} bindings and {} uniform bytes do not fit", spans.len(), params.len());
@@ -367,7 +371,7 @@ impl Gpu {
             }
             let mut stream = self.0.stream.borrow_mut();
             let bind_group = cache.bind_group(&self.0.device, &pipeline, &stream.uniforms, spans);
-            stream.dispatch(kernel.name, work, pipeline, bind_group, params, grid);
+            stream.dispatch(name, work, pipeline, bind_group, params, grid);
         }
         self.check_written(kernel, spans)
     }

@@ -35,6 +35,12 @@ impl Gpu {
         self.0.work.set(Work { flops: flops as u64, bytes: bytes as u64 });
     }
 
+    /// Names the next dispatch for counts, profiles and traces: a kernel that does part of another operation is that
+    /// operation's.
+    pub(crate) fn next_named(&self, name: &'static str) {
+        self.0.name.set(Some(name));
+    }
+
     /// Whether the device can say when a dispatch began and ended.
     pub fn has_timestamps(&self) -> bool {
         self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)

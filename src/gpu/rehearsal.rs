@@ -32,6 +32,7 @@ impl Gpu {
             stream: RefCell::new(Stream::new(&real.device)),
             poison: Cell::new(false),
             work: Cell::default(),
+            name: Cell::default(),
             fault: real.fault.clone(),
             checker: Cell::new(None),
             rehearses: true,

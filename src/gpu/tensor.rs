@@ -72,7 +72,7 @@ pub struct Span {
     pub(super) storage: Rc<Storage>,
     pub(super) offset: u64,
     pub(super) bytes: u64,
-    /// `f32`, not `u32`.
+    /// `f32` without gaps: not `u32`, and no scratch of which parts are never written.
     pub(super) is_float: bool,
 }
 
@@ -130,9 +130,15 @@ impl Tensor {
             storage: self.span.storage.clone(),
             offset: self.span.offset + 4 * start as u64,
             bytes: 4 * shape.count() as u64,
-            is_float: true,
+            is_float: self.span.is_float,
         };
         Ok(Self { span, shape })
+    }
+
+    /// The same, but nothing that is written to it is looked at for NaN and infinities: it has gaps that nobody writes.
+    pub(crate) fn with_gaps(mut self) -> Self {
+        self.span.is_float = false;
+        self
     }
 
     /// Whether both share the same elements.

@@ -1,6 +1,7 @@
 //! Choices of kernels as results write them down and `--kernels` takes them again: a table of names.
 //!
-//! `conv2d` and `matmul` name the variant that everything is computed by, `matmul nt` the one for products whose second
+//! `conv2d` and `matmul` name the variant that everything is computed by (the table's own `subgroup` takes in `lanes` and, on
+//! software adapters, `winograd`, where those are faster), `matmul nt` the one for products whose second
 //! operand lies transposed; an entry with a problem behind the operation names the one for that problem, and its tile
 //! (channels x positions of one invocation) where that was tuned:
 //!
@@ -40,8 +41,9 @@ const PRODUCTS: [&str; 4] = ["nn", "nt", "tn", "tt"];
 /// A tile beyond this compiles for minutes.
 const MOST: usize = 512;
 
-/// Variants of the convolution whose kernels have one tile: an output an invocation, and the matrices of the adapter.
-const TILELESS: [&str; 2] = [ConvVariant::Naive.name(), ConvVariant::Coop.name()];
+/// Variants of the convolution whose kernels have one tile: an output an invocation, the matrices of the adapter, those of
+/// Winograd.
+const TILELESS: [&str; 3] = [ConvVariant::Naive.name(), ConvVariant::Coop.name(), ConvVariant::Winograd.name()];
 
 /// The problem of one pass of a convolution: channels that are summed over and made (of a weight gradient, of input and
 /// output), the kernel's extent, the stride, and the width of what is made (of a weight gradient, of the output).
@@ -146,6 +148,12 @@ fn choice(gpu: &Gpu, entry: &str, value: &str) -> std::result::Result<(Place, Ch
     }
     if !runs {
         return Err(format!("this adapter cannot run the variant '{variant}', or computes wrong numbers with it"));
+    }
+    if let (pass, [_, _, kernel, stride, _]) = place
+        && PASSES.contains(&pass)
+        && ConvVariant::ALL.iter().any(|one| one.name() == variant && !one.has_kernels_for(kernel, stride))
+    {
+        return Err(format!("the variant '{variant}' has no kernel for k{kernel} s{stride}: only for k3 at s1 and s2"));
     }
     let tile = match tile {
         None => None,

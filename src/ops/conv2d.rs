@@ -10,7 +10,8 @@ use super::choices;
 use super::conv2d_walk::Walk;
 use super::tiles::{self, ConvVariant, WeightTile};
 use super::{
-    conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, dims4, kernel, launch_flat, reduce, value_kernels,
+    conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, conv2d_winograd as winograd, dims4, kernel, launch_flat,
+    reduce, value_kernels,
 };
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
 
@@ -118,8 +119,34 @@ pub fn forward(
     }
     let out_h = window.output("conv2d", in_h, kernel)?;
     let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
-    Walk::forward(gpu, x, &out, kernel, window)?.launch(gpu, x, weight, (bias, relu), &out)?;
+    gather(gpu, x, weight, kernel, (bias, relu), window, &out)?;
     Ok(out)
+}
+
+/// Forward: every element of `out` gathers a k x k window of `x`.
+fn gather(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    kernel: usize,
+    epilogue: (Option<&Tensor>, bool),
+    window: Window,
+    out: &Tensor,
+) -> Result<()> {
+    let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, window.stride, out.dims()[3]);
+    let mut choice = tiles::conv2d_at(gpu, place)?;
+    if choice.0 == ConvVariant::Winograd {
+        if fits_winograd(gpu, out.dims(), weight, window) {
+            return winograd::forward(gpu, x, weight, epilogue, window, out);
+        }
+        choice = (tiles::conv2d_but_winograd(gpu, place)?, None);
+    }
+    Walk::forward(kernel, window, choice).launch(gpu, x, weight, epilogue, out)
+}
+
+/// Whether Winograd's arrays are of sizes that the adapter takes, for an output and weights of these shapes.
+fn fits_winograd(gpu: &Gpu, narrow: &[usize], weight: &Tensor, window: Window) -> bool {
+    winograd::fits(gpu, [weight.dims()[0], weight.dims()[1]], [narrow[2], narrow[3]], window)
 }
 
 /// The gradient with respect to the input, written to `dx` [N, Cin, H, W].
@@ -141,7 +168,13 @@ fn spread(
 ) -> Result<()> {
     let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
     let place = choices::convolution("backward-data", [c, m], kernel, window.stride, out.dims()[3]);
-    let choice = tiles::conv2d_at(gpu, place)?;
+    let mut choice = tiles::conv2d_at(gpu, place)?;
+    if choice.0 == ConvVariant::Winograd {
+        if fits_winograd(gpu, small.dims(), weight, window) {
+            return winograd::backward_data(gpu, small, weight, (bias, relu), window, out);
+        }
+        choice = (tiles::conv2d_but_winograd(gpu, place)?, None);
+    }
     if choice.0 == ConvVariant::Naive {
         return naive::backward_data(gpu, small, weight, (bias, relu), window, out);
     }
@@ -174,7 +207,13 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(WEIGHTS.name, "the input", x)?, dims4(WEIGHTS.name, "the gradient", dy)?);
     let place = choices::convolution("backward-weights", [in_c, out_c], kernel, window.stride, out_w);
-    let (variant, tile) = tiles::conv2d_at(gpu, place)?;
+    let (mut variant, mut tile) = tiles::conv2d_at(gpu, place)?;
+    if variant == ConvVariant::Winograd {
+        if fits_winograd(gpu, dy.dims(), dw, window) {
+            return winograd::backward_weights(gpu, x, dy, window, dw);
+        }
+        (variant, tile) = (tiles::conv2d_but_winograd(gpu, place)?, None);
+    }
     if variant == ConvVariant::Naive {
         return naive::backward_weights(gpu, x, dy, window, dw);
     }
@@ -282,7 +321,7 @@ pub fn transpose_forward(
 pub fn transpose_backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let sides = (("the gradient", dy), ("the input's gradient", dx));
     let kernel = check_sides("conv_transpose2d_backward_data", sides.0, sides.1, weight, window)?;
-    Walk::forward(gpu, dy, dx, kernel, window)?.launch(gpu, dy, weight, (None, false), dx)
+    gather(gpu, dy, weight, kernel, (None, false), window, dx)
 }
 
 /// Transposed convolution's gradient with respect to its weight, written to `dw` [Cin, Cout, k, k].

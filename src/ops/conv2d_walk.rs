@@ -3,7 +3,6 @@
 
 use bytemuck::NoUninit;
 
-use super::choices;
 use super::conv2d::Window;
 use super::subgroup_tile::Walked;
 use super::tiles::{self, ConvVariant};
@@ -60,12 +59,9 @@ type Operands<'a> = (&'a Tensor, &'a Tensor, Option<&'a Tensor>, Option<&'a Tens
 
 impl Walk {
     /// A convolution's forward pass; a transposed one's backward-data is the same.
-    pub fn forward(gpu: &Gpu, x: &Tensor, out: &Tensor, kernel: usize, window: Window) -> Result<Self> {
+    pub fn forward(kernel: usize, window: Window, choice: (ConvVariant, Option<[usize; 2]>)) -> Self {
         let Window { stride, padding } = window;
-        let [.., width] = dims4("conv2d", "the output", out)?;
-        let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, stride, width);
-        let choice = tiles::conv2d_at(gpu, place)?;
-        Ok(Self { padding, kernel, taps: kernel, input_stride: stride, output_stride: 1, flip: false, choice })
+        Self { padding, kernel, taps: kernel, input_stride: stride, output_stride: 1, flip: false, choice }
     }
 
     /// Backward-data over weights that `conv2d_pack.wgsl` has put in order, of ceil(kernel / stride) taps a side.

@@ -5,7 +5,7 @@ use bytemuck::NoUninit;
 use super::block::Block;
 use super::coop::{self, coop_kernels};
 use super::tiles::{self, MATMUL};
-use super::{dims2, kernel, lanes, launch_flat};
+use super::{FLAT, dims2, kernel, lanes, launch_flat};
 use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
 
 static NAIVE: Kernel = kernel!("matmul", "matmul", "matmul", "rrrw");
@@ -137,6 +137,11 @@ impl Variant {
         }
     }
 
+    /// Whether its kernel computes several products of one shape in one launch, a layer of the grid each.
+    pub(super) const fn takes_many(self) -> bool {
+        matches!(self, Self::Naive | Self::Blocked | Self::Shared | Self::Subgroup)
+    }
+
     /// Refuses a product that this variant cannot compute.
     fn check(self, gpu: &Gpu, n: usize, k: usize, b: Operand<'_>) -> Result<()> {
         let problem = if self.fits(n, k, b.transposed) {
@@ -171,6 +176,8 @@ struct NaiveParams {
     k: u32,
     a: [u32; 2],
     b: [u32; 2],
+    out_row: u32,
+    steps: [u32; 3],
 }
 
 #[repr(C)]
@@ -181,6 +188,10 @@ struct BlockedParams {
     k: u32,
     a: [u32; 2],
     rows: u32,
+    /// These of b and out in vectors of four.
+    b_row: u32,
+    out_row: u32,
+    steps: [u32; 3],
 }
 
 #[repr(C)]
@@ -226,17 +237,100 @@ pub fn matmul_with(
     if let Some(bias) = epilogue.bias {
         GpuError::expect_shape("matmul", "the bias", bias.shape(), [n].into())?;
     }
-    // Without a bias something must be bound all the same; the kernel does not read it.
-    let bias = epilogue.bias.unwrap_or(b.tensor);
-    let spans = [a.tensor.span(), b.tensor.span(), bias.span(), out.span()];
     variant.check(gpu, n, k, b)?;
     let peaks = if variant == Variant::Coop { Some(coop::peaks(gpu, [a.tensor, b.tensor])?) } else { None };
-    gpu.next_work(2 * m * n * k, 4 * (m * k + k * n + m * n));
+    let product = Product {
+        count: 1,
+        extents: [m, n, k].map(|extent| extent as u32),
+        strides: [a.strides(), b.strides()],
+        transposed: [a.transposed, b.transposed],
+        out_row: n as u32,
+        steps: [0; 3],
+    };
+    launch(gpu, variant, product, (a.tensor, b.tensor, peaks.as_ref()), epilogue, out)
+}
+
+/// Where many matrices of one shape lie in a tensor: how far it is from one to the next, and from row to row.
+#[derive(Clone, Copy)]
+pub(super) struct Many<'a> {
+    pub tensor: &'a Tensor,
+    pub step: usize,
+    pub row: usize,
+}
+
+/// `count` products in one launch, each of [m, k] and [k, n]. Rows of all three, and the distances between, are multiples
+/// of four, and columns up to the next multiple of four are computed, too. It is counted under `name`.
+pub(super) fn each(
+    gpu: &Gpu,
+    name: &'static str,
+    count: usize,
+    [m, n, k]: [usize; 3],
+    [a, b, out]: [Many<'_>; 3],
+) -> Result<()> {
+    let n = n.next_multiple_of(4);
+    let variant = tiles::matmul_each(gpu)?;
+    let product = Product {
+        count: count as u32,
+        extents: [m, n, k].map(|extent| extent as u32),
+        strides: [[a.row as u32, 1], [b.row as u32, 1]],
+        transposed: [false; 2],
+        out_row: out.row as u32,
+        steps: [a.step, b.step, out.step].map(|step| step as u32),
+    };
+    gpu.next_named(name);
+    launch(gpu, variant, product, (a.tensor, b.tensor, None), Epilogue::default(), out.tensor)
+}
+
+/// Rows that `matmul_subgroup.wgsl` stores before the others move down: more of them compile more slowly.
+const MOST_AT_A_TURN: u32 = 4;
+
+/// What a launch computes.
+#[derive(Clone, Copy)]
+struct Product {
+    /// Products of one shape. More than one only where [`Variant::takes_many`].
+    count: u32,
+    extents: [u32; 3],
+    /// Of the operands, as [`Operand::strides`].
+    strides: [[u32; 2]; 2],
+    transposed: [bool; 2],
+    /// From row to row of the output.
+    out_row: u32,
+    /// From one product's operands and output to the next one's.
+    steps: [u32; 3],
+}
+
+/// Operands, and of cooperative matrices their peaks.
+type Operands<'a> = (&'a Tensor, &'a Tensor, Option<&'a Tensor>);
+
+fn launch(
+    gpu: &Gpu,
+    variant: Variant,
+    product: Product,
+    (a, b, peaks): Operands<'_>,
+    epilogue: Epilogue<'_>,
+    out: &Tensor,
+) -> Result<()> {
+    let Product { count, extents: [m, n, k], strides: [a_strides, b_strides], .. } = product;
+    let [flip_a, flip_b] = product.transposed;
+    // Without a bias something must be bound all the same; the kernel does not read it.
+    let bias = epilogue.bias.unwrap_or(b);
+    let spans = [a.span(), b.span(), bias.span(), out.span()];
+    let [large_m, large_n, large_k] = [m, n, k].map(|extent| extent as usize);
+    let values = large_m * large_k + large_k * large_n + large_m * large_n;
+    gpu.next_work(2 * count as usize * large_m * large_n * large_k, 4 * count as usize * values);
     let flags = [("BIAS", u32::from(epilogue.bias.is_some())), ("RELU", u32::from(epilogue.relu))];
-    let (m, n, k) = (m as u32, n as u32, k as u32);
-    let strided = NaiveParams { m, n, k, a: a.strides(), b: b.strides() };
-    let params = |rows| BlockedParams { m, n, k, a: a.strides(), rows };
-    let flips = [("FLIP_A", u32::from(a.transposed)), ("FLIP_B", u32::from(b.transposed))];
+    let strided = NaiveParams { m, n, k, a: a_strides, b: b_strides, out_row: product.out_row, steps: product.steps };
+    let params = |rows| BlockedParams {
+        m,
+        n,
+        k,
+        a: a_strides,
+        rows,
+        b_row: b_strides[0] / 4,
+        out_row: product.out_row / 4,
+        steps: [product.steps[0], product.steps[1] / 4, product.steps[2] / 4],
+    };
+    let flips = [("FLIP_A", u32::from(flip_a)), ("FLIP_B", u32::from(flip_b))];
     let lanes = lanes(gpu);
     let software = gpu.adapter().is_software();
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
@@ -245,7 +339,10 @@ pub fn matmul_with(
     // Where lanes share the first operand, rows are cheaper: more of them. Rows and columns for a transposed one beside it.
     let most_shared = if software { [16, 4] } else { [8, 2] };
     match variant {
-        Variant::Naive => launch_flat(gpu, &NAIVE, &flags, &strided, &spans, out.count()),
+        Variant::Naive => {
+            let grid = Grid::linear((m * n) as usize, FLAT).layers(count as usize);
+            gpu.launch(&NAIVE, &flags, &strided, &spans, grid)
+        }
         Variant::Tiled => {
             let tile = if software { 8 } else { 16 };
             let grid = Grid([n.div_ceil(tile), m.div_ceil(tile), 1]);
@@ -257,7 +354,7 @@ pub fn matmul_with(
             let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&REGISTERS, &consts, &strided, &spans, grid)
         }
-        Variant::Blocked if b.transposed => {
+        Variant::Blocked if flip_b => {
             let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(most[1]));
             let rest = ("REST", (rows - 1) * columns);
             let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), rest, flags[0], flags[1]];
@@ -268,10 +365,10 @@ pub fn matmul_with(
             let (rows, columns) = (m.min(16), (n / 4).div_ceil(lanes).min(most[0]));
             let rest = ("REST", (rows - 1) * columns);
             let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), rest, flags[0], flags[1]];
-            let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), count]);
             gpu.launch(&NN, &consts, &params(rows), &spans, grid)
         }
-        Variant::Subgroup if b.transposed => {
+        Variant::Subgroup if flip_b => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
             let (rows, columns) = (m.min(most_shared[0]), n.div_ceil(lanes).min(most_shared[1]));
             let (held, rest) = (("HELD", (4 * rows).div_ceil(lanes)), ("REST", (rows - 1) * columns));
@@ -284,13 +381,14 @@ pub fn matmul_with(
             let block = Block::new(None, extents);
             let consts = [&block.consts()[..], &flips, &flags].concat();
             let [across, down] = block.groups(extents).map(|groups| groups as u32);
-            gpu.launch(&SHARED, &consts, &strided, &spans, Grid([across, down, 1]))
+            gpu.launch(&SHARED, &consts, &strided, &spans, Grid([across, down, count]))
         }
         Variant::Subgroup => {
             let lanes = gpu.subgroup_size().unwrap_or(lanes);
-            let [rows, columns, steps] = tiles::shared_tile(gpu, [m, n, k]);
+            let [rows, columns, steps] = tiles::shared_tile(gpu, count, [m, n, k]);
             let (rows, columns) = (m.min(rows), (n / 4).div_ceil(lanes).min(columns));
             let steps = (lanes / rows).max(steps);
+            let turn = (1..=MOST_AT_A_TURN).rev().find(|turn| rows.is_multiple_of(*turn)).unwrap_or(1);
             let consts = [
                 ("ROWS", rows),
                 ("COLUMNS", columns),
@@ -299,11 +397,12 @@ pub fn matmul_with(
                 ("HELD", (rows * steps).div_ceil(lanes)),
                 ("LINES", columns * steps),
                 ("RAGGED", u32::from(!k.is_multiple_of(steps))),
-                ("REST", (rows - 1) * columns),
+                ("TURN", turn),
+                ("REST", (rows - turn) * columns),
                 flags[0],
                 flags[1],
             ];
-            let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), 1]);
+            let grid = Grid([(n / 4).div_ceil(lanes * columns), m.div_ceil(rows), count]);
             gpu.launch(&SUBGROUP, &consts, &params(rows), &spans, grid)
         }
         Variant::Coop => {
@@ -311,7 +410,7 @@ pub fn matmul_with(
             let consts = [&tile.consts()[..], &flips, &flags].concat();
             let [across, down] = [n, m].map(|extent| extent.div_ceil(tile.side() as u32));
             let mut spans = spans.to_vec();
-            if let Some(peaks) = &peaks {
+            if let Some(peaks) = peaks {
                 spans.insert(3, peaks.span());
             }
             gpu.launch(tile.of(&COOP), &consts, &strided, &spans, Grid([across, down, 1]))
@@ -325,7 +424,7 @@ pub fn matmul_with(
             let splits = wanted.div_ceil(grid[0] * grid[1]).max(2).min(k.div_ceil(32));
             let chunk = k.div_ceil(splits);
             let splits = k.div_ceil(chunk);
-            let params = SplitParams { m, n, k, a: a.strides(), chunk, splits };
+            let params = SplitParams { m, n, k, a: a_strides, chunk, splits };
             let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
             let partial = gpu.empty([splits as usize, out.count()])?;
             let spans = [spans[0], spans[1], partial.span()];

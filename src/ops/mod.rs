@@ -14,6 +14,7 @@ mod conv2d_coop;
 mod conv2d_gemm;
 mod conv2d_naive;
 mod conv2d_walk;
+mod conv2d_winograd;
 mod coop;
 pub mod cross_entropy;
 pub mod displace;
@@ -43,7 +44,7 @@ const FLAT: usize = 64;
 
 /// A kernel from the file `shaders/$file.wgsl`, with further files put before it.
 macro_rules! kernel {
-    ($name:literal, $($file:literal)+, $entry:literal, $access:literal) => {
+    ($name:expr, $($file:literal)+, $entry:literal, $access:literal) => {
         $crate::gpu::Kernel {
             name: $name,
             source: concat!($(include_str!(concat!("../../shaders/", $file, ".wgsl")), "\n"),+),
@@ -56,7 +57,7 @@ use kernel;
 
 /// The same kernel for one value and for four values an invocation (`shaders/scalar.wgsl`, `shaders/vec4.wgsl`).
 macro_rules! value_kernels {
-    ($name:literal, $($file:literal)+, $entry:literal, $access:literal) => {
+    ($name:expr, $($file:literal)+, $entry:literal, $access:literal) => {
         [kernel!($name, "scalar" $($file)+, $entry, $access), kernel!($name, "vec4" $($file)+, $entry, $access)]
     };
 }

@@ -2,6 +2,7 @@
 //!
 //! | adapter | convolution | tile of one invocation |
 //! | --- | --- | --- |
+//! | software, with subgroups, 3 x 3 at stride 1, or 2 but for weight gradients, from 32 channels on both sides and with most of a line in whole tiles | `winograd` | 4 x 4 outputs by 36 products (81 at stride 2), not 144, as products of matrices |
 //! | software, with subgroups, 3 x 3 at stride 1, from 8 output channels | `lanes` | 1 or 2 channels to a lane x 8 x 8 positions: x is broadcast |
 //! | software, with subgroups, else | `subgroup` | many channels x up to 8 rows x up to 14 positions, by what they cost (`subgroup_tile.rs`): weights are broadcast, rows share x |
 //! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
@@ -26,9 +27,9 @@
 //! run it.
 
 use super::block::Block;
-use super::choices;
 use super::matmul::Variant;
 use super::subgroup_tile::Walked;
+use super::{choices, conv2d_winograd};
 use crate::gpu::{Gpu, GpuError, Place, Precision, Result};
 
 /// How a convolution's passes are computed.
@@ -47,11 +48,14 @@ pub enum ConvVariant {
     Coop,
     /// `conv2d_lanes.wgsl`: lanes run over output channels and share x. Weight gradients as `Subgroup`'s.
     Lanes,
+    /// `conv2d_winograd.wgsl`: three taps a side at stride 1 and 2 with fewer products; other kernels are another's.
+    Winograd,
 }
 
 impl ConvVariant {
     /// Every variant.
-    pub const ALL: [Self; 6] = [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive, Self::Coop, Self::Lanes];
+    pub const ALL: [Self; 7] =
+        [Self::Direct, Self::Subgroup, Self::Gemm, Self::Naive, Self::Coop, Self::Lanes, Self::Winograd];
 
     /// The name in results and on the command line.
     pub const fn name(self) -> &'static str {
@@ -62,6 +66,7 @@ impl ConvVariant {
             Self::Naive => "naive",
             Self::Coop => "coop",
             Self::Lanes => "lanes",
+            Self::Winograd => "winograd",
         }
     }
 
@@ -78,6 +83,11 @@ impl ConvVariant {
             _ => true,
         };
         able && !gpu.is_refused(CONV2D, self.name())
+    }
+
+    /// Whether its kernels do for a kernel of this extent at this stride; where they do not, the table chooses another.
+    pub fn has_kernels_for(self, kernel: usize, stride: usize) -> bool {
+        self != Self::Winograd || conv2d_winograd::suits(kernel, stride)
     }
 
     /// Channels on each side from which the table takes it: a tile of fewer lies for the most part past the edge.
@@ -114,25 +124,31 @@ pub fn conv2d(gpu: &Gpu) -> Result<ConvVariant> {
             .find(|variant| variant.name() == forced && variant.runs_on(gpu))
             .ok_or_else(|| GpuError::operand(CONV2D, format!("this adapter has no kernel variant '{forced}'")));
     }
-    best(gpu, usize::MAX)
+    best(gpu, usize::MAX, true)
 }
 
-/// The best variant for a problem that has at least so many channels on each side.
-fn best(gpu: &Gpu, channels: usize) -> Result<ConvVariant> {
+/// The best variant for a problem that has at least so many channels on each side; Winograd's among them or not.
+fn best(gpu: &Gpu, channels: usize, winograd: bool) -> Result<ConvVariant> {
     let chosen = gpu.choice(choices::whole(CONV2D)).and_then(|choice| ConvVariant::named(gpu, choice.variant));
     let mut wishes = chosen.into_iter().chain(ranked(gpu));
-    let found = wishes.find(|variant| variant.runs_on(gpu) && channels >= variant.least_channels());
-    found.ok_or(GpuError::NoVariant { operation: CONV2D })
+    let fits = |variant: &ConvVariant| {
+        variant.runs_on(gpu) && channels >= variant.least_channels() && (winograd || *variant != ConvVariant::Winograd)
+    };
+    wishes.find(fits).ok_or(GpuError::NoVariant { operation: CONV2D })
 }
 
 /// The variant for one problem, and its tile (channels, positions) where that was chosen beforehand.
 pub fn conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize; 2]>)> {
     let (variant, tile) = any_conv2d_at(gpu, place)?;
-    let is_weights = place.0 == "backward-weights";
-    Ok((if is_weights && variant == ConvVariant::Lanes { ConvVariant::Subgroup } else { variant }, tile))
+    let (pass, [_, _, kernel, stride, _]) = place;
+    Ok(match variant {
+        ConvVariant::Lanes if pass == "backward-weights" => (ConvVariant::Subgroup, tile),
+        _ if !variant.has_kernels_for(kernel, stride) => (conv2d_but_winograd(gpu, place)?, None),
+        _ => (variant, tile),
+    })
 }
 
-/// The same, where `lanes` may come out for a weight gradient, too.
+/// The same, where a variant may come out that has no kernel for this problem.
 fn any_conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize; 2]>)> {
     if gpu.forced_variant(CONV2D).is_some() {
         return Ok((conv2d(gpu)?, None));
@@ -142,16 +158,47 @@ fn any_conv2d_at(gpu: &Gpu, place: Place) -> Result<(ConvVariant, Option<[usize;
     {
         return Ok((variant, choice.tile));
     }
-    let (_, [from, to, ..]) = place;
+    Ok((own_conv2d_at(gpu, place, true)?, None))
+}
+
+/// The table's own variant for one problem that Winograd's kernels cannot do.
+pub(super) fn conv2d_but_winograd(gpu: &Gpu, place: Place) -> Result<ConvVariant> {
+    own_conv2d_at(gpu, place, false)
+}
+
+/// The table's own variant for one problem.
+fn own_conv2d_at(gpu: &Gpu, (pass, sizes): Place, winograd: bool) -> Result<ConvVariant> {
+    let [from, to, kernel, stride, width] = sizes;
     // Where the table has none left but one that needs many channels, it takes that.
-    let found = best(gpu, from.min(to)).or_else(|_| conv2d(gpu))?;
-    let is_better = found == ConvVariant::Subgroup && suits_lanes(gpu, place) && ConvVariant::Lanes.runs_on(gpu);
-    Ok((if is_better { ConvVariant::Lanes } else { found }, None))
+    let winograd = winograd && ConvVariant::Winograd.has_kernels_for(kernel, stride);
+    let found = best(gpu, from.min(to), winograd).or_else(|_| best(gpu, usize::MAX, winograd))?;
+    let is_weights = pass == "backward-weights";
+    let others = [
+        (ConvVariant::Winograd, winograd && suits_winograd(gpu, pass, [from.min(to), stride, width])),
+        (ConvVariant::Lanes, !is_weights && suits_lanes(gpu, [to, kernel, stride, width])),
+    ];
+    let better = others.into_iter().find(|(variant, suits)| *suits && variant.runs_on(gpu)).map(|(variant, _)| variant);
+    Ok(better.filter(|_| found == ConvVariant::Subgroup).unwrap_or(found))
+}
+
+/// Channels on both sides from which Winograd's fewer products are worth their transforms.
+const LEAST_WINOGRAD: usize = 32;
+
+/// Whether a problem of three taps that is `subgroup`'s is better done by Winograd's products, for the fewer channels of both
+/// sides. Tiles
+/// past the edge are work for nothing, so most of each line must lie in whole ones. A weight gradient at stride 2 has too
+/// little left to save.
+fn suits_winograd(gpu: &Gpu, pass: &str, [channels, stride, width]: [usize; 3]) -> bool {
+    let tile = conv2d_winograd::TILE * if pass == "backward-data" { stride } else { 1 };
+    gpu.adapter().is_software()
+        && channels >= LEAST_WINOGRAD
+        && 8 * width >= 7 * width.next_multiple_of(tile)
+        && (pass != "backward-weights" || stride == 1)
 }
 
 /// Whether a problem that is `subgroup`'s is better done with lanes over channels: three taps a side at stride 1, from as
 /// many channels as lanes on. Fewer taps, more, strides and tiny planes leave it too few products to a read.
-fn suits_lanes(gpu: &Gpu, (_, [_, to, kernel, stride, width]): Place) -> bool {
+fn suits_lanes(gpu: &Gpu, [to, kernel, stride, width]: [usize; 4]) -> bool {
     kernel == 3 && stride == 1 && to >= lanes(gpu, ConvVariant::Lanes) as usize && width >= 4
 }
 
@@ -198,6 +245,13 @@ pub fn matmul_at(gpu: &Gpu, [m, n, k]: [usize; 3], [flip_a, flip_b]: [bool; 2]) 
     best.ok_or(GpuError::NoVariant { operation: MATMUL })
 }
 
+/// The variant for many products of one shape in one launch, neither operand transposed, n a multiple of four.
+pub(super) fn matmul_each(gpu: &Gpu) -> Result<Variant> {
+    let order = [matmul(gpu, false)?, best_for_f32(gpu), Variant::Blocked, Variant::Naive, Variant::Shared];
+    let able = |variant: &Variant| variant.takes_many() && variant.runs_on(gpu);
+    order.into_iter().find(able).ok_or(GpuError::NoVariant { operation: MATMUL })
+}
+
 /// Channels and positions to one invocation of a convolution's problem with this padding where none were chosen, for
 /// square planes.
 pub fn default_tile(
@@ -235,14 +289,14 @@ pub(super) fn is_mesa_since_25(gpu: &Gpu) -> bool {
     gpu.adapter().is_software() && mesa(&gpu.adapter().driver).is_some_and(|version| version >= 25)
 }
 
-/// Rows, vectors of four columns and values of k at a time of `matmul_subgroup.wgsl`, where there are as many, for a product
-/// of [m, k] and [k, n].
+/// Rows, vectors of four columns and values of k at a time of `matmul_subgroup.wgsl`, where there are as many, for `count`
+/// products of [m, k] and [k, n].
 ///
 /// Twice the rows are a fifth faster, but twice the text: Mesa 25, which compiles slowly, has them for large products alone.
-/// And in the end rows take turns at their stores, which many rows with a short sum spend their time on.
-pub fn shared_tile(gpu: &Gpu, [m, n, k]: [u32; 3]) -> [u32; 3] {
-    let products = u64::from(m) * u64::from(n) * u64::from(k);
-    let pays = |least: u32| k >= 64 && products >= 1 << least;
+/// And in the end rows take turns at their stores, which many rows with a very short sum spend their time on.
+pub fn shared_tile(gpu: &Gpu, count: u32, [m, n, k]: [u32; 3]) -> [u32; 3] {
+    let products = u64::from(count) * u64::from(m) * u64::from(n) * u64::from(k);
+    let pays = |least: u32| k >= 16 && products >= 1 << least;
     match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
         (true, true) if pays(26) => [32, 2, 2],
         (true, true) => [16, 2, 2],
@@ -340,7 +394,7 @@ fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize
         (ConvVariant::Direct, true) => even(width, 5, 16),
         (ConvVariant::Direct, false) => even(width, 2, 4),
         (ConvVariant::Gemm | ConvVariant::Coop, _) => 4,
-        (ConvVariant::Naive, _) => 1,
+        (ConvVariant::Naive | ConvVariant::Winograd, _) => 1,
     }
 }
 

@@ -14,13 +14,14 @@ use crate::ops::tiles::ConvVariant;
 pub(super) type Part = (&'static str, fn(&mut Trial<'_>) -> Result<()>);
 
 /// The kernels, in groups. What is simple comes first: what follows is computed with it.
-pub(super) const PARTS: [Part; 18] = [
+pub(super) const PARTS: [Part; 19] = [
     ("elementwise kernels", flat::elementwise),
     ("activations", flat::activations),
     ("reductions", planes::reductions),
     ("matrix products", variants::products),
     ("convolutions, subgroup", |trial| convolutions(trial, ConvVariant::Subgroup)),
     ("convolutions, lanes", |trial| convolutions(trial, ConvVariant::Lanes)),
+    ("convolutions, winograd", |trial| convolutions(trial, ConvVariant::Winograd)),
     ("convolutions, direct", |trial| convolutions(trial, ConvVariant::Direct)),
     ("convolutions, gemm", |trial| convolutions(trial, ConvVariant::Gemm)),
     ("convolutions, naive", |trial| convolutions(trial, ConvVariant::Naive)),

@@ -60,6 +60,7 @@ fn file(gpu: &Gpu, variant: ConvVariant, case: Case, sum: Sum) -> &'static str {
     let phases = if sum == Sum::Spread { case.window.stride } else { 1 };
     match (variant, sum == Sum::Weights) {
         (ConvVariant::Naive, _) => "conv2d_naive",
+        (ConvVariant::Winograd, _) => "conv2d_winograd",
         (ConvVariant::Direct, false) => "conv2d",
         (ConvVariant::Direct, true) => "conv2d_weights",
         (ConvVariant::Subgroup, false) if tiles::has_few_taps(case.kernel, phases) => "conv2d_taps",
@@ -167,6 +168,16 @@ pub(super) fn convolutions(trial: &mut Trial<'_>, variant: ConvVariant) -> Resul
         cases.push(Case::new([3, 2, 5], [7, 20], 5, 1, 0));
         cases.push(Case::new([2, 3, 5], [7, 14], 5, 1, 0));
     }
+    if variant == ConvVariant::Winograd {
+        if own.contains(&ConvVariant::Subgroup) {
+            // Where it takes the place of that: as many channels as fill the tiles of its products, and more.
+            cases.extend([layers()[2], Case::new([1, 36, 40], [8, 8], 3, 1, 1)]);
+        }
+        // Whole tiles read and written by fours, at either stride, and both paddings at stride 2, where matrices differ.
+        cases.extend([Case::new([2, 3, 5], [8, 12], 3, 1, 1), Case::new([2, 5, 3], [16, 8], 3, 2, 1)]);
+        cases.push(Case::new([1, 2, 3], [9, 11], 3, 2, 0));
+    }
+    cases.retain(|case| variant.has_kernels_for(case.kernel, case.window.stride));
     trial.gpu.force_variant(CONV2D, Some(variant.name()));
     let outcome = convolution(trial, variant, &cases);
     trial.gpu.force_variant(CONV2D, None);

@@ -178,12 +178,13 @@ fn conv2d(
 }
 
 /// The convolution's rungs.
-const LADDER: [ConvVariant; 6] = [
+const LADDER: [ConvVariant; 7] = [
     ConvVariant::Naive,
     ConvVariant::Direct,
     ConvVariant::Gemm,
     ConvVariant::Subgroup,
     ConvVariant::Lanes,
+    ConvVariant::Winograd,
     ConvVariant::Coop,
 ];
 
@@ -199,6 +200,7 @@ fn file(variant: ConvVariant, pass: usize) -> &'static str {
         (ConvVariant::Gemm, _) => "conv2d_gemm",
         (ConvVariant::Subgroup | ConvVariant::Lanes, 2) => "conv2d_weights_lines",
         (ConvVariant::Lanes, _) => "conv2d_lanes",
+        (ConvVariant::Winograd, _) => "conv2d_winograd",
         (ConvVariant::Subgroup, _) => "conv2d_subgroup",
     }
 }

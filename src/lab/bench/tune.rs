@@ -146,6 +146,7 @@ fn convolutions(gpu: &Gpu, problem: Problem, padding: usize) -> Result<Vec<Choic
     let pays = |one: ConvVariant| match one {
         ConvVariant::Naive => false,
         ConvVariant::Gemm => !software,
+        ConvVariant::Winograd => one.has_kernels_for(problem.1[2], problem.1[3]),
         // Its weight gradient is that of `subgroup`.
         ConvVariant::Lanes => problem.0 != "backward-weights",
         _ => true,
@@ -158,8 +159,8 @@ fn convolutions(gpu: &Gpu, problem: Problem, padding: usize) -> Result<Vec<Choic
         found.extend(tiles.map(|tile| Choice { variant: own.name(), tile: Some(tile) }));
         return Ok(found);
     }
-    if matches!(own, ConvVariant::Coop | ConvVariant::Naive) {
-        // Their tiles are the adapter's, and none.
+    if matches!(own, ConvVariant::Coop | ConvVariant::Naive | ConvVariant::Winograd) {
+        // They have no tile to choose.
         return Ok(found);
     }
     let [channels, positions] = tiles::default_tile(gpu, own, problem, padding);
