@@ -31,11 +31,7 @@ pub(super) fn report(report: &Report) {
     for row in &report.kernels {
         say(&kernel(row));
     }
-    if report.kernels.iter().any(|row| row.variant == ConvVariant::Winograd.name()) {
-        say(
-            "winograd: GFLOP/s of the plain sum, of whose products it needs a quarter at stride 1 and 9 / 16 at stride 2",
-        );
-    }
+    explain(report.kernels.iter());
     steps(report);
     if let Some(first) = &report.first_step {
         let found = match first.translating_devices[0] {
@@ -53,6 +49,13 @@ pub(super) fn report(report: &Report) {
             "a dispatch costs the host {:.1} us ({:.1} at best), over the {} of a step of {} at batch {}",
             host.microseconds_per_dispatch, host.microseconds_at_best, host.dispatches, host.model, host.batch
         ));
+    }
+}
+
+/// What rates beyond the ceiling mean.
+fn explain<'r>(mut rows: impl Iterator<Item = &'r KernelRow>) {
+    if rows.any(|row| row.variant == ConvVariant::Winograd.name()) {
+        say("winograd: GFLOP/s of the plain sum, of whose products it needs a quarter at stride 1, 9 / 16 at stride 2");
     }
 }
 
@@ -122,6 +125,7 @@ pub(super) fn ladder(report: &LadderReport) {
             row.timing.ms_median
         ));
     }
+    explain(report.rungs.iter().map(|rung| &rung.row));
     for file in &report.missing {
         say(&format!("{file:<24} is not for this adapter: no subgroups of one fixed size, or it failed 'selftest'"));
     }
