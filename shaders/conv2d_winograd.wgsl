@@ -70,6 +70,7 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
     let me = own(group, groups, lane);
     if me.x >= p.places || me.y >= p.channels { return; }
     let tile = corner(me.x, me.y);
+    // F times every row of the tile, then times every column of what came out.
     var half: array<f32, HALF>;
     for (var r = 0u; r < COLUMNS; r++) { // unroll
         var line: Line;
@@ -120,6 +121,7 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let me = own(group, groups, lane);
     if me.x >= p.places || me.y >= p.channels { return; }
     let at = first(me);
+    // F times every row of coordinates, then times every column of what came out.
     var half: array<f32, HALF>;
     for (var v = 0u; v < COLUMNS; v++) { // unroll
         var line: Line;
