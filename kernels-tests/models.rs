@@ -10,6 +10,7 @@ use shadegrad::models::architecture;
 use shadegrad::nn::whitening::EPSILON;
 use shadegrad::nn::{Bound, Mode, Network, Optimizer, OptimizerKind, Task};
 use shadegrad::ops::optimizer::Adam;
+use shadegrad::ops::tiles::{CONV2D, ConvVariant};
 use shadegrad::selftest::pictures;
 
 const SEED: u64 = 7;
@@ -161,8 +162,15 @@ fn lab_matches_pytorch() {
 #[test]
 fn fast_matches_pytorch() {
     // Batch-norm makes gradients that are nearly 0, of which Adam makes whole steps: by them PyTorch in f32 is up to 7e-3
-    // from itself in f64 (make_golden.py --model fast --report). Winograd's products round two to three times as much.
-    check("fast", include_bytes!("golden/golden_fast.safetensors"), 4, 4e-2);
+    // from itself in f64 (make_golden.py --model fast --report).
+    let golden = include_bytes!("golden/golden_fast.safetensors");
+    gpu().force_variant(CONV2D, Some(ConvVariant::Direct.name()));
+    check("fast", golden, 4, 2e-2);
+    gpu().force_variant(CONV2D, None);
+    // Winograd's products, where the adapter takes them, end 3.2e-2 away (2026-11-29, both Mesas), the gradients before them
+    // 7e-6. That is no drift but one of two ends: with initial weights changed at random by 1e-7 to 1e-6 of themselves they
+    // end within 5e-3, and the direct kernels by 1e-6 to 1e-5 between 2.9e-2 and 3.2e-2. So either must be allowed.
+    check("fast", golden, 4, 4e-2);
 }
 
 #[test]

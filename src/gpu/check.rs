@@ -29,7 +29,7 @@ impl Array<'_> {
         let verb = if self.access == b'w' { "written" } else { "read" };
         let count = self.values.len();
         let size = format!("{count} numbers, {} bytes", 4 * count);
-        if !self.span.is_float {
+        if !self.span.is_checked {
             return format!(
                 "{verb}: {count} values that are not looked at (integers, or with gaps), {} bytes",
                 4 * count
@@ -77,7 +77,8 @@ impl Gpu {
     }
 
     fn inspect(&self, checker: &Checker, kernel: &'static Kernel, spans: &[&Span]) -> Result<()> {
-        let written = spans.iter().zip(kernel.access.bytes()).filter(|(span, access)| *access == b'w' && span.is_float);
+        let written =
+            spans.iter().zip(kernel.access.bytes()).filter(|(span, access)| *access == b'w' && span.is_checked);
         let mut any = false;
         for (span, _) in written {
             let count = (span.bytes / 4) as usize;

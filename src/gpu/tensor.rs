@@ -72,8 +72,9 @@ pub struct Span {
     pub(super) storage: Rc<Storage>,
     pub(super) offset: u64,
     pub(super) bytes: u64,
-    /// `f32` without gaps: not `u32`, and no scratch of which parts are never written.
-    pub(super) is_float: bool,
+    /// Whether what is written there is to be looked at for NaN and infinities: `f32` that has no gaps ([`Tensor::with_gaps`]),
+    /// and not `u32`.
+    pub(super) is_checked: bool,
 }
 
 /// A contiguous `f32` array on the device. Clones share the memory; the buffer goes back to the pool
@@ -86,7 +87,7 @@ pub struct Tensor {
 
 impl Tensor {
     pub(super) fn new(storage: Rc<Storage>, shape: Shape) -> Self {
-        Self { span: Span { storage, offset: 0, bytes: 4 * shape.count() as u64, is_float: true }, shape }
+        Self { span: Span { storage, offset: 0, bytes: 4 * shape.count() as u64, is_checked: true }, shape }
     }
 
     /// The shape.
@@ -130,14 +131,14 @@ impl Tensor {
             storage: self.span.storage.clone(),
             offset: self.span.offset + 4 * start as u64,
             bytes: 4 * shape.count() as u64,
-            is_float: self.span.is_float,
+            is_checked: self.span.is_checked,
         };
         Ok(Self { span, shape })
     }
 
     /// The same, but nothing that is written to it is looked at for NaN and infinities: it has gaps that nobody writes.
     pub(crate) fn with_gaps(mut self) -> Self {
-        self.span.is_float = false;
+        self.span.is_checked = false;
         self
     }
 
@@ -156,7 +157,7 @@ pub struct Words {
 
 impl Words {
     pub(super) fn new(storage: Rc<Storage>, count: usize) -> Self {
-        Self { span: Span { storage, offset: 0, bytes: 4 * count as u64, is_float: false }, count }
+        Self { span: Span { storage, offset: 0, bytes: 4 * count as u64, is_checked: false }, count }
     }
 
     /// How many words there are.

@@ -13,7 +13,7 @@ use super::{
     conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, conv2d_winograd as winograd, dims4, kernel, launch_flat,
     reduce, value_kernels,
 };
-use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Shape, Tensor};
+use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Place, Result, Shape, Tensor};
 
 const BACKWARD_DATA: &str = "conv2d_backward_data";
 
@@ -134,19 +134,29 @@ fn gather(
     out: &Tensor,
 ) -> Result<()> {
     let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, window.stride, out.dims()[3]);
-    let mut choice = tiles::conv2d_at(gpu, place)?;
+    let choice = choose(gpu, place, out, weight, window)?;
     if choice.0 == ConvVariant::Winograd {
-        if fits_winograd(gpu, out.dims(), weight, window) {
-            return winograd::forward(gpu, x, weight, epilogue, window, out);
-        }
-        choice = (tiles::conv2d_but_winograd(gpu, place)?, None);
+        return winograd::forward(gpu, x, weight, epilogue, window, out);
     }
     Walk::forward(kernel, window, choice).launch(gpu, x, weight, epilogue, out)
 }
 
-/// Whether Winograd's arrays are of sizes that the adapter takes, for an output and weights of these shapes.
-fn fits_winograd(gpu: &Gpu, narrow: &[usize], weight: &Tensor, window: Window) -> bool {
-    winograd::fits(gpu, [weight.dims()[0], weight.dims()[1]], [narrow[2], narrow[3]], window)
+/// The variant of one pass and its tile. `narrow` is the side with the output's extents: where they or the weights make
+/// Winograd's arrays larger than the adapter takes, another variant is chosen.
+fn choose(
+    gpu: &Gpu,
+    place: Place,
+    narrow: &Tensor,
+    weight: &Tensor,
+    window: Window,
+) -> Result<(ConvVariant, Option<[usize; 2]>)> {
+    let choice = tiles::conv2d_at(gpu, place)?;
+    let ([outer, inner, ..], [_, _, height, width]) =
+        (dims4("conv2d", "the weight", weight)?, dims4("conv2d", "the output", narrow)?);
+    if choice.0 == ConvVariant::Winograd && !winograd::fits(gpu, [outer, inner], [height, width], window) {
+        return Ok((tiles::conv2d_but_winograd(gpu, place)?, None));
+    }
+    Ok(choice)
 }
 
 /// The gradient with respect to the input, written to `dx` [N, Cin, H, W].
@@ -168,12 +178,9 @@ fn spread(
 ) -> Result<()> {
     let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
     let place = choices::convolution("backward-data", [c, m], kernel, window.stride, out.dims()[3]);
-    let mut choice = tiles::conv2d_at(gpu, place)?;
+    let choice = choose(gpu, place, small, weight, window)?;
     if choice.0 == ConvVariant::Winograd {
-        if fits_winograd(gpu, small.dims(), weight, window) {
-            return winograd::backward_data(gpu, small, weight, (bias, relu), window, out);
-        }
-        choice = (tiles::conv2d_but_winograd(gpu, place)?, None);
+        return winograd::backward_data(gpu, small, weight, (bias, relu), window, out);
     }
     if choice.0 == ConvVariant::Naive {
         return naive::backward_data(gpu, small, weight, (bias, relu), window, out);
@@ -207,12 +214,9 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(WEIGHTS.name, "the input", x)?, dims4(WEIGHTS.name, "the gradient", dy)?);
     let place = choices::convolution("backward-weights", [in_c, out_c], kernel, window.stride, out_w);
-    let (mut variant, mut tile) = tiles::conv2d_at(gpu, place)?;
+    let (variant, tile) = choose(gpu, place, dy, dw, window)?;
     if variant == ConvVariant::Winograd {
-        if fits_winograd(gpu, dy.dims(), dw, window) {
-            return winograd::backward_weights(gpu, x, dy, window, dw);
-        }
-        (variant, tile) = (tiles::conv2d_but_winograd(gpu, place)?, None);
+        return winograd::backward_weights(gpu, x, dy, window, dw);
     }
     if variant == ConvVariant::Naive {
         return naive::backward_weights(gpu, x, dy, window, dw);

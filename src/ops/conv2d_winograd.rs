@@ -1,6 +1,6 @@
 //! Convolutions of three taps a side at stride 1 and 2 by Winograd's products (`shaders/conv2d_winograd.wgsl`,
-//! `shaders/winograd_1.wgsl`, `shaders/winograd_2.wgsl`): planes to coordinates, products of matrices, and back. [`super::conv2d`] checks the shapes and
-//! calls these where the table chose them.
+//! `shaders/winograd_1.wgsl`, `shaders/winograd_2.wgsl`): planes to coordinates, products of matrices, and back.
+//! [`super::conv2d`] checks the shapes and calls these where the table chose them.
 
 use std::ops::RangeInclusive;
 

@@ -340,7 +340,7 @@ fn launch(
     let most_shared = if software { [16, 4] } else { [8, 2] };
     match variant {
         Variant::Naive => {
-            let grid = Grid::linear((m * n) as usize, FLAT).layers(count as usize);
+            let grid = Grid::linear(large_m * large_n, FLAT).layers(count as usize);
             gpu.launch(&NAIVE, &flags, &strided, &spans, grid)
         }
         Variant::Tiled => {

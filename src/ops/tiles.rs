@@ -185,9 +185,8 @@ fn own_conv2d_at(gpu: &Gpu, (pass, sizes): Place, winograd: bool) -> Result<Conv
 const LEAST_WINOGRAD: usize = 32;
 
 /// Whether a problem of three taps that is `subgroup`'s is better done by Winograd's products, for the fewer channels of both
-/// sides. Tiles
-/// past the edge are work for nothing, so most of each line must lie in whole ones. A weight gradient at stride 2 has too
-/// little left to save.
+/// sides. Tiles past the edge are work for nothing, so most of each line must lie in whole ones. A weight gradient at stride
+/// 2 has too little left to save.
 fn suits_winograd(gpu: &Gpu, pass: &str, [channels, stride, width]: [usize; 3]) -> bool {
     let tile = conv2d_winograd::TILE * if pass == "backward-data" { stride } else { 1 };
     gpu.adapter().is_software()
