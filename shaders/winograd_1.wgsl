@@ -8,7 +8,7 @@
 //
 // Where they come from (Toom and Cook): two polynomials are multiplied by multiplying their values at five points, and their
 // leading coefficients; a convolution is that, transposed. The points here are 0, +-a, +-b with a = 3/4 and b = 3/2. The usual
-// ones, 0, +-1 and +-2, err twice as much, five times at worst (shaders/NOTES.md). Values at +a and -a are sums and differences
+// ones, 0, +-1 and +-2, err twice as much, four times at worst (shaders/NOTES.md). Values at +a and -a are sums and differences
 // of an even and an odd part. All of A and B is exact in f32.
 
 alias Line = array<f32, 6>;

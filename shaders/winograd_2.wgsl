@@ -4,8 +4,9 @@
 //          four of y from five even x      and from four odd x
 //          with five products              with four: nine, rather than twelve
 //
-// The even ones by the points 0, 1/2, -1, 2 (of those that were tried they err least in the weights' gradient); the odd ones stay what they are. In two dimensions 81 products for 144. Coordinates 0 to 4 are of even x, 5 to 8
-// of odd x. Backward-data, y and x changed: dx[2 i] is a convolution of dy with two taps, dx[2 i + 1] = w[1] dy[i].
+// The even ones by the points 0, 1/2, -1, 2 (of those that were tried they err least); the odd ones stay what they are. In two
+// dimensions 81 products for 144. Coordinates 0 to 4 are of even x, 5 to 8 of odd x. Backward-data, y and x changed:
+// dx[2 i] is a convolution of dy with two taps, dx[2 i + 1] = w[1] dy[i].
 
 alias Line = array<f32, 9>;
 
