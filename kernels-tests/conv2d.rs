@@ -277,7 +277,9 @@ fn what_is_too_large_for_winograd_is_anothers() {
         let was_winograd = gpu.dispatch_counts().get("conv2d_back") != before.get("conv2d_back");
         let is_too_large = 36 * 4 * 4096 * channels as u64 > gpu.max_binding_bytes();
         assert_eq!(was_winograd, !is_too_large);
-        assert!(gpu.read(&y).unwrap().iter().all(|&sum| (sum - 9.0 * channels as f32).abs() < 0.1));
+        // Equal values round alike, so each step of a long sum errs the same way.
+        let wanted = 9.0 * channels as f32;
+        assert!(gpu.read(&y).unwrap().iter().all(|&sum| (sum - wanted).abs() < 1e-4 * wanted));
     }
     gpu.force_variant(tiles::CONV2D, None);
 }

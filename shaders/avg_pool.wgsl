@@ -22,7 +22,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             // Unsigned wrap-around makes a negative place a huge one.
             let iy = oy * S + ky - p.padding;
             let ix = ox * S + kx - p.padding;
-            if iy < p.in_h && ix < p.in_w { sum += x[start + iy * p.in_w + ix]; }
+            if (iy < p.in_h) & (ix < p.in_w) { sum += x[start + iy * p.in_w + ix]; }
         }
     }
     y[i] = sum * (1.0 / f32(KH * KW));

@@ -62,13 +62,14 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     for (var c = 0u; c < p.in_c; c++) {
         for (var ky = absent; ky < KH; ky++) {
             let iy = iy0 + i32(ky);
-            let inside = iy >= 0 && iy < i32(p.in_h);
+            // Of a negative one, u32 makes a large one.
+            let inside = u32(iy) < p.in_h;
             let row = ((n * p.in_c + c) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
             var line: array<f32, SPAN>;
             for (var s = 0u; s < SPAN; s++) { // unroll
                 let ix = ix0 + i32(s);
                 let value = x[row + u32(clamp(ix, 0, i32(p.in_w) - 1))];
-                line[s] = select(0.0, value, inside && ix >= 0 && ix < i32(p.in_w));
+                line[s] = select(0.0, value, inside & (u32(ix) < p.in_w));
             }
             for (var m = 0u; m < MB; m++) { // unroll
                 for (var kx = 0u; kx < KW; kx++) { // unroll
@@ -82,13 +83,13 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     }
 
     let oy = gy * SO + py;
-    if index >= count || oy >= p.out_h { return; }
+    if (index >= count) | (oy >= p.out_h) { return; }
     for (var m = 0u; m < MB; m++) { // unroll
         if m0 + m < p.out_c {
             let row = ((n * p.out_c + m0 + m) * p.out_h + oy) * p.out_w;
             for (var j = 0u; j < XB; j++) { // unroll
                 let ox = (gx0 + j) * SO + px;
-                if gx0 + j < p.grid_w && ox < p.out_w {
+                if (gx0 + j < p.grid_w) & (ox < p.out_w) {
                     var value = sum[m * XB + j];
                     if BIAS == 1u { value += bias[m0 + m]; }
                     if RELU == 1u { value = select(value, 0.0, value < 0.0); }

@@ -72,7 +72,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             let tap = (own / (taps * KW) * KH + absent + own / KW % taps) * KH + KH - KW + own % KW;
             for (var r = lane / (2u * T); r < 4u * T; r += LANES / (2u * T)) {
                 var value = 0.0;
-                if own < depth && m0 + r < p.out_c {
+                if (own < depth) & (m0 + r < p.out_c) {
                     value = weights[(phase * p.out_c + m0 + r) * p.in_c * KH * KH + tap];
                 }
                 a_tile[r * A_LINE + lane % (2u * T)] = f16(value * a_scale);
@@ -82,7 +82,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                 let iy = iy0 + absent + k / KW % taps;
                 let ix = ix0 + k % KW;
                 var value = 0.0;
-                if k < depth && iy < p.in_h && ix < p.in_w {
+                if (k < depth) & (iy < p.in_h) & (ix < p.in_w) {
                     value = x[image + (k / (taps * KW) * p.in_h + iy) * p.in_w + ix];
                 }
                 b_tile[line * B_LINE + column_of] = f16(value * b_scale);
@@ -110,7 +110,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                 let q = position0 + (stored % 2u * 2u + s % 2u) * T + i % T;
                 let oy = q / p.grid_w % p.grid_h * SO + py;
                 let ox = q % p.grid_w * SO + px;
-                if stored < 4u && m < p.out_c && q < positions && oy < p.out_h && ox < p.out_w {
+                if (stored < 4u) & (m < p.out_c) & (q < positions) & (oy < p.out_h) & (ox < p.out_w) {
                     var value = unscaled(staged[i], peaks[0], peaks[1]);
                     if BIAS == 1u { value += bias[m]; }
                     if RELU == 1u { value = select(value, 0.0, value < 0.0); }

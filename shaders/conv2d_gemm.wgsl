@@ -96,7 +96,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                 for (var j = 0u; j < 4u; j++) { // unroll
                     let iy = iy0[j] + ky;
                     let ix = ix0[j] + kx;
-                    if k < depth && iy < p.in_h && ix < p.in_w {
+                    if (k < depth) & (iy < p.in_h) & (ix < p.in_w) {
                         value[j] = x[image[j] + plane + iy * p.in_w + ix];
                     }
                 }
@@ -127,7 +127,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             let oy = q / p.grid_w % p.grid_h * SO + py;
             let ox = q % p.grid_w * SO + px;
             let at = (q / (p.grid_h * p.grid_w) * p.out_c * p.out_h + oy) * p.out_w + ox;
-            if q < positions && oy < p.out_h && ox < p.out_w {
+            if (q < positions) & (oy < p.out_h) & (ox < p.out_w) {
                 for (var r = 0u; r < ROWS; r++) { // unroll
                     for (var j = 0u; j < 4u; j++) { // unroll
                         let m = m0 + r * 4u * Y + place.y + Y * j;

@@ -45,7 +45,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             let iy = oy * S + ky - P;
             for (var kx = 0u; kx < K; kx++) {
                 let ix = ox * S + kx - P;
-                if iy < p.in_h && ix < p.in_w {
+                if (iy < p.in_h) & (ix < p.in_w) {
                     sum += w[((m * p.in_c + c) * K + ky) * K + kx] * x[((n * p.in_c + c) * p.in_h + iy) * p.in_w + ix];
                 }
             }
@@ -71,7 +71,7 @@ fn backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
             for (var kx = 0u; kx < K; kx++) {
                 let tx = ix + P - kx;
                 let ox = tx / S;
-                if ty % S == 0u && tx % S == 0u && oy < p.out_h && ox < p.out_w {
+                if (ty % S == 0u) & (tx % S == 0u) & (oy < p.out_h) & (ox < p.out_w) {
                     sum += w[((m * p.in_c + c) * K + ky) * K + kx] * x[((n * p.out_c + m) * p.out_h + oy) * p.out_w + ox];
                 }
             }
@@ -95,7 +95,7 @@ fn backward_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
             let iy = oy * S + ky - P;
             for (var ox = 0u; ox < p.out_w; ox++) {
                 let ix = ox * S + kx - P;
-                if iy < p.in_h && ix < p.in_w {
+                if (iy < p.in_h) & (ix < p.in_w) {
                     sum += w[((n * p.out_c + m) * p.out_h + oy) * p.out_w + ox]
                         * x[((n * p.in_c + c) * p.in_h + iy) * p.in_w + ix];
                 }

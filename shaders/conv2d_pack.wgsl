@@ -25,6 +25,6 @@ fn conv2d_pack(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     let ky = tap(phase / p.stride, ty);
     let kx = tap(phase % p.stride, tx);
     var value = 0.0;
-    if ky < p.kernel && kx < p.kernel { value = w[((c * p.out_c + m) * p.kernel + ky) * p.kernel + kx]; }
+    if (ky < p.kernel) & (kx < p.kernel) { value = w[((c * p.out_c + m) * p.kernel + ky) * p.kernel + kx]; }
     packed[i] = value;
 }

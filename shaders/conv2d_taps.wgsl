@@ -28,7 +28,7 @@ struct Params {
 // x at (iy, ix) of the plane that begins at `plane`; zero outside.
 fn padded(plane: u32, iy: i32, ix: i32) -> f32 {
     let clamped = plane + u32(clamp(iy, 0, i32(p.in_h) - 1)) * p.in_w + u32(clamp(ix, 0, i32(p.in_w) - 1));
-    return select(0.0, x[clamped], iy >= 0 && iy < i32(p.in_h) && ix >= 0 && ix < i32(p.in_w));
+    return select(0.0, x[clamped], (u32(iy) < p.in_h) & (u32(ix) < p.in_w));
 }
 
 @compute @workgroup_size(LANES)
@@ -101,11 +101,11 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         if BIAS == 1u { constant = bias[m]; }
         for (var r = 0u; r < RB; r++) { // unroll
             let oy = (gy0 + r) * SO + py;
-            if gy0 + r < p.grid_h && oy < p.out_h {
+            if (gy0 + r < p.grid_h) & (oy < p.out_h) {
                 let row = ((n * p.out_c + m) * p.out_h + oy) * p.out_w;
                 for (var j = 0u; j < XB; j++) { // unroll
                     let ox = (gx0 + j) * SO + px;
-                    if gx0 + j < p.grid_w && ox < p.out_w {
+                    if (gx0 + j < p.grid_w) & (ox < p.out_w) {
                         var value = sum[r * XB + j];
                         if BIAS == 1u { value += constant; }
                         if RELU == 1u { value = select(value, 0.0, value < 0.0); }

@@ -48,13 +48,13 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                 for (var b = 0u; b < CB; b++) { // unroll
                     let i = min(index + b, rows - 1u);
                     let iy = i32(oy * S + i % KH) - i32(p.padding);
-                    let inside = iy >= 0 && iy < i32(p.in_h);
+                    let inside = u32(iy) < p.in_h;
                     let row = ((n * p.in_c + i / KH) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
                     var line: array<f32, SPAN>;
                     for (var s = 0u; s < SPAN; s++) { // unroll
                         let ix = ix0 + i32(s);
                         let value = x[row + u32(clamp(ix, 0, i32(p.in_w) - 1))];
-                        line[s] = select(0.0, value, inside && ix >= 0 && ix < i32(p.in_w));
+                        line[s] = select(0.0, value, inside & (u32(ix) < p.in_w));
                     }
                     for (var m = 0u; m < MB; m++) { // unroll
                         for (var kx = 0u; kx < KW; kx++) { // unroll
@@ -69,7 +69,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     }
     for (var b = 0u; b < CB; b++) { // unroll
         for (var m = 0u; m < MB; m++) { // unroll
-            if index + b < rows && m0 + m < p.out_c {
+            if (index + b < rows) & (m0 + m < p.out_c) {
                 let out = ((group.y * p.out_c + m0 + m) * rows + index + b) * KW;
                 for (var kx = 0u; kx < KW; kx++) { // unroll
                     partial[out + kx] = sum[(b * MB + m) * KW + kx];

@@ -62,13 +62,13 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
             let ix0 = q % p.out_w * S - p.padding;
             for (var r = lane / (2u * T); r < 4u * T; r += LANES / (2u * T)) {
                 var value = 0.0;
-                if inside && m0 + r < p.out_c { value = dy[dy_start + (m0 + r) * plane]; }
+                if inside & (m0 + r < p.out_c) { value = dy[dy_start + (m0 + r) * plane]; }
                 a_tile[r * LINE + own] = f16(value * a_scale);
                 // Below zero is far above every extent.
                 let iy = iy0 + places[r].y;
                 let ix = ix0 + places[r].z;
                 value = 0.0;
-                if inside && iy < p.in_h && ix < p.in_w { value = x[x_start + places[r].x + iy * p.in_w + ix]; }
+                if inside & (iy < p.in_h) & (ix < p.in_w) { value = x[x_start + places[r].x + iy * p.in_w + ix]; }
                 b_tile[r * LINE + own] = f16(value * b_scale);
             }
             workgroupBarrier();
@@ -92,7 +92,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                 let stored = block0 + i / (T * T);
                 let m = m0 + (stored / 2u * 2u + s / 2u) * T + i / T % T;
                 let t = column0 + (stored % 2u * 2u + s % 2u) * T + i % T;
-                if stored < 4u && m < p.out_c && t < columns {
+                if (stored < 4u) & (m < p.out_c) & (t < columns) {
                     partial[(group.z * p.out_c + m) * columns + t] = unscaled(staged[i], peaks[0], peaks[1]);
                 }
             }

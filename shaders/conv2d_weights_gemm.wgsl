@@ -81,7 +81,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                     // Below zero is far above every extent.
                     let iy = iy0 + ky[4u * f + j];
                     let ix = ix0 + kx[4u * f + j];
-                    if k0 + own < last && iy < p.in_h && ix < p.in_w {
+                    if (k0 + own < last) & (iy < p.in_h) & (ix < p.in_w) {
                         value[j] = x[n * p.in_c * p.in_h * p.in_w + start[4u * f + j] + iy * p.in_w + ix];
                     }
                 }
@@ -112,7 +112,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
             for (var v = 0u; v < COLUMNS; v++) { // unroll
                 for (var i = 0u; i < 4u; i++) { // unroll
                     let column = column0 + v * 4u * X + place.x + X * i;
-                    if m < p.out_c && column < columns {
+                    if (m < p.out_c) & (column < columns) {
                         partial[(group.z * p.out_c + m) * columns + column] = sum[(4u * r + j) * COLUMNS + v][i];
                     }
                 }

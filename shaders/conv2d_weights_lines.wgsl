@@ -31,7 +31,7 @@ struct Params {
 // x at (iy, ix) of the plane that begins at `plane`; zero outside.
 fn padded(plane: u32, iy: i32, ix: i32) -> f32 {
     let clamped = plane + u32(clamp(iy, 0, i32(p.in_h) - 1)) * p.in_w + u32(clamp(ix, 0, i32(p.in_w) - 1));
-    return select(0.0, x[clamped], iy >= 0 && iy < i32(p.in_h) && ix >= 0 && ix < i32(p.in_w));
+    return select(0.0, x[clamped], (u32(iy) < p.in_h) & (u32(ix) < p.in_w));
 }
 
 @compute @workgroup_size(LANES)
@@ -95,7 +95,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     // Channels take turns at one block of stores, as in conv2d_subgroup.wgsl. p.turns is MB.
     for (var t = 0u; t < p.turns; t++) {
         let m = m0 + t;
-        if c < p.in_c && m < p.out_c {
+        if (c < p.in_c) & (m < p.out_c) {
             let out = ((group.y * p.out_c + m) * p.in_c + c) * KH * KW;
             for (var ky = 0u; ky < KH; ky++) { // unroll
                 for (var kx = 0u; kx < KW; kx++) { // unroll

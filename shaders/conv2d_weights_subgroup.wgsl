@@ -34,7 +34,7 @@ struct Params {
 // x at column ix of the row that begins at `start`, and what else lies in the same Value; zero outside.
 fn padded(start: u32, inside: bool, ix: i32) -> Value {
     let read = x[(start + u32(clamp(ix, 0, i32(p.in_w) - 1))) / EACH];
-    return select(Value(), read, inside && ix >= 0 && ix < i32(p.in_w));
+    return select(Value(), read, inside & (u32(ix) < p.in_w));
 }
 
 @compute @workgroup_size(LANES)
@@ -62,7 +62,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
             for (var b = 0u; b < CB; b++) { // unroll
                 let i = min(index + b, rows - 1u);
                 let iy = i32(oy * S + i % KH) - i32(p.padding);
-                inside[b] = iy >= 0 && iy < i32(p.in_h);
+                inside[b] = u32(iy) < p.in_h;
                 start[b] = ((n * p.in_c + i / KH) * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w;
                 for (var s = 0u; s < AT_FIRST; s++) { // unroll
                     let read = padded(start[b], inside[b], i32(s * EACH) - i32(p.padding));
@@ -106,7 +106,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     for (var t = 0u; t < p.turns; t++) {
         let row = index + t / MB;
         let m = m0 + t % MB;
-        if row < rows && m < p.out_c {
+        if (row < rows) & (m < p.out_c) {
             let out = ((group.y * p.out_c + m) * rows + row) * KW;
             for (var kx = 0u; kx < KW; kx++) { // unroll
                 partial[out + kx] = sum[kx];

@@ -68,7 +68,7 @@ fn corner(place: u32, channel: u32) -> vec3<u32> {
 fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {
     let me = own(group, groups, lane);
-    if me.x >= p.places || me.y >= p.channels { return; }
+    if (me.x >= p.places) | (me.y >= p.channels) { return; }
     let tile = corner(me.x, me.y);
     // F times every row of the tile, then times every column of what came out.
     var half: array<f32, HALF>;
@@ -82,20 +82,20 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
         for (var j = 0u; j < LEAD; j++) { // unroll
             let x = tile.z + j;
             let value = part(planes[(row + min(x, p.width - 1u)) / EACH], (EACH + j - LEAD) % EACH);
-            line[j] = select(0.0, value, is_row && x < p.width);
+            line[j] = select(0.0, value, is_row & (x < p.width));
         }
         for (var v = 0u; v < WHOLE; v++) { // unroll
             let x = tile.z + LEAD + EACH * v;
             let value = planes[(row + min(x, p.width - EACH)) / EACH];
             for (var j = 0u; j < 4u; j++) { // unroll
-                line[LEAD + EACH * v + j] = select(0.0, part(value, j), is_row && x < p.width);
+                line[LEAD + EACH * v + j] = select(0.0, part(value, j), is_row & (x < p.width));
             }
         }
         for (var j = 0u; j < TRAIL; j++) { // unroll
             var x = tile.z + LEAD + EACH * WHOLE + j;
             if FLIP == 1u { x = tile.z + COLUMNS - 1u - j; }
             let value = part(planes[(row + min(x, p.width - 1u)) / EACH], j % EACH);
-            line[LEAD + EACH * WHOLE + j] = select(0.0, value, is_row && x < p.width);
+            line[LEAD + EACH * WHOLE + j] = select(0.0, value, is_row & (x < p.width));
         }
         let turned = times(line);
         for (var u = 0u; u < ROWS; u++) { // unroll
@@ -119,7 +119,7 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
 fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let me = own(group, groups, lane);
-    if me.x >= p.places || me.y >= p.channels { return; }
+    if (me.x >= p.places) | (me.y >= p.channels) { return; }
     let at = first(me);
     // F times every row of coordinates, then times every column of what came out.
     var half: array<f32, HALF>;
@@ -159,7 +159,7 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 value = with_part(value, j, sum);
             }
             let x = tile.z + EACH * t;
-            if row < p.height && x < p.width { out[(base + x) / EACH] = value; }
+            if (row < p.height) & (x < p.width) { out[(base + x) / EACH] = value; }
         }
     }
 }

@@ -54,7 +54,7 @@ fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     var levels4 = vec4<u32>();
     if AUGMENT == 1u {
         let words = random_block(p.first + b, p.item, p.purpose, vec2<u32>(p.seed_low, p.seed_high));
-        let mirrored = p.flip == 1u && (words.x & 1u) == 1u;
+        let mirrored = (p.flip == 1u) & ((words.x & 1u) == 1u);
         let range = 2u * p.shift + 1u;
         let dy = i32(multiply_high(words.y, range)) - i32(p.shift);
         let dx = i32(multiply_high(words.z, range)) - i32(p.shift);

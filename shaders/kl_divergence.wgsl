@@ -41,7 +41,7 @@ fn row_of(start: u32) -> Row {
     for (var c = 1u; c < p.classes; c++) {
         row.top_a = max(row.top_a, a[start + c]);
         row.top_b = max(row.top_b, b[start + c]);
-        row.near = row.near && abs(b[start + c] - a[start + c] - row.shift) <= NEAR;
+        row.near = row.near & (abs(b[start + c] - a[start + c] - row.shift) <= NEAR);
     }
     var sums = vec2<f32>(0.0);
     for (var c = 0u; c < p.classes; c++) {

@@ -16,7 +16,7 @@ struct Params { rows: u32, classes: u32, sign: f32 }
 fn rival(start: u32, label: u32) -> u32 {
     var best = select(0u, 1u, label == 0u);
     for (var c = best + 1u; c < p.classes; c++) {
-        if c != label && logits[start + c] > logits[start + best] { best = c; }
+        if (c != label) & (logits[start + c] > logits[start + best]) { best = c; }
     }
     return best;
 }

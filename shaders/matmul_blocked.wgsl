@@ -51,7 +51,7 @@ fn matmul_blocked(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     }
     for (var r = 0u; r < ROWS; r++) { // unroll
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            if row0 + r < p.m && column0 + j * LANES < p.n {
+            if (row0 + r < p.m) & (column0 + j * LANES < p.n) {
                 var value = sum[r * COLUMNS + j];
                 if BIAS == 1u { value += bias[column[j]]; }
                 if RELU == 1u { value = select(value, 0.0, value < 0.0); }

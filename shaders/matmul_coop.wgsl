@@ -59,14 +59,14 @@ fn matmul_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
                 var at = vec2<u32>(i / (2u * T), i % (2u * T));
                 if FLIP_A == 1u { at = vec2<u32>(i % (4u * T), i / (4u * T)); }
                 var value = 0.0;
-                if row0 + at.x < p.m && k0 + at.y < p.k { value = a[(row0 + at.x) * p.a_row + (k0 + at.y) * p.a_column]; }
+                if (row0 + at.x < p.m) & (k0 + at.y < p.k) { value = a[(row0 + at.x) * p.a_row + (k0 + at.y) * p.a_column]; }
                 a_tile[at.x * A_LINE + at.y] = f16(value * a_scale);
             }
             for (var i = lane; i < 8u * T * T; i += LANES) {
                 var at = vec2<u32>(i / (4u * T), i % (4u * T));
                 if FLIP_B == 1u { at = vec2<u32>(i % (2u * T), i / (2u * T)); }
                 var value = 0.0;
-                if k0 + at.x < p.k && column0 + at.y < p.n {
+                if (k0 + at.x < p.k) & (column0 + at.y < p.n) {
                     value = b[(k0 + at.x) * p.b_row + (column0 + at.y) * p.b_column];
                 }
                 b_tile[at.x * B_LINE + at.y] = f16(value * b_scale);
@@ -92,7 +92,7 @@ fn matmul_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
                 let own = block0 + i / (T * T);
                 let m = row0 + (own / 2u * 2u + s / 2u) * T + i / T % T;
                 let n = column0 + (own % 2u * 2u + s % 2u) * T + i % T;
-                if own < 4u && m < p.m && n < p.n {
+                if (own < 4u) & (m < p.m) & (n < p.n) {
                     var value = unscaled(staged[i], peaks[0], peaks[1]);
                     if BIAS == 1u { value += bias[n]; }
                     if RELU == 1u { value = select(value, 0.0, value < 0.0); }

@@ -106,7 +106,7 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
             for (var v = 0u; v < COLUMNS; v++) { // unroll
                 for (var i = 0u; i < 4u; i++) { // unroll
                     let column = column0 + v * 4u * X + place.x + X * i;
-                    if row < p.m && column < p.n {
+                    if (row < p.m) & (column < p.n) {
                         var value = sum[(4u * r + j) * COLUMNS + v][i];
                         if BIAS == 1u { value += bias[column]; }
                         if RELU == 1u { value = select(value, 0.0, value < 0.0); }

@@ -48,7 +48,7 @@ fn split_k(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
     for (var r = 0u; r < ROWS; r++) { // unroll
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            if row0 + r < p.m && column0 + j * LANES < width {
+            if (row0 + r < p.m) & (column0 + j * LANES < width) {
                 partial[(group.z * p.m + row0 + r) * width + column[j]] = sum[r * COLUMNS + j];
             }
         }

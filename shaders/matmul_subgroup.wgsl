@@ -83,7 +83,7 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     for (var row = row0; row < row0 + rows; row += TURN) {
         for (var r = 0u; r < TURN; r++) { // unroll
             for (var j = 0u; j < COLUMNS; j++) { // unroll
-                if column0 + j * LANES < width && row + r < p.m {
+                if (column0 + j * LANES < width) & (row + r < p.m) {
                     var value = sum[r * COLUMNS + j];
                     if BIAS == 1u { value += constant[j]; }
                     if RELU == 1u { value = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)); }

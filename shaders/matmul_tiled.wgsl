@@ -46,7 +46,7 @@ fn matmul_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
         }
         workgroupBarrier();
     }
-    if row >= p.m || column >= p.n { return; }
+    if (row >= p.m) | (column >= p.n) { return; }
     if BIAS == 1u { sum += bias[column]; }
     if RELU == 1u { sum = select(sum, 0.0, sum < 0.0); }
     c[row * p.n + column] = sum;

@@ -37,9 +37,9 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             // Unsigned wrap-around makes a negative place a huge one.
             let iy = oy * S + ky - p.padding;
             let ix = ox * S + kx - p.padding;
-            if iy < IN_H && ix < IN_W {
+            if (iy < IN_H) & (ix < IN_W) {
                 let value = x[start + iy * IN_W + ix];
-                if place == 0xffffffffu || value > best || (is_nan(value) && !is_nan(best)) {
+                if (place == 0xffffffffu) | (value > best) | (is_nan(value) & !is_nan(best)) {
                     best = value;
                     place = iy * IN_W + ix;
                 }

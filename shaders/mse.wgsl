@@ -30,7 +30,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
         workgroupBarrier();
         if lane < half { parts[lane] += parts[lane + half]; }
     }
-    if lane == 0u && n < p.rows { loss[n] = parts[0] / f32(p.length); }
+    if (lane == 0u) & (n < p.rows) { loss[n] = parts[0] / f32(p.length); }
 }
 
 @compute @workgroup_size(64)

@@ -43,9 +43,9 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     if i >= p.outer * p.inner { return; }
     let start = (i / p.inner) * p.length * p.inner + i % p.inner;
     var value = 0.0;
-    if OP == 2u || OP == 3u { value = maximum(start); }
+    if (OP == 2u) | (OP == 3u) { value = maximum(start); }
     if OP == 3u { value += log(sum_of_exp(start, value)); }
-    if OP <= 1u || OP >= 4u {
+    if (OP <= 1u) | (OP >= 4u) {
         for (var r = 0u; r < p.length; r++) { value += term(x[start + r * p.inner]); }
         if OP == 1u { value = value / f32(p.length); }
     }
@@ -89,8 +89,8 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
         var value = dy[i];
         if OP == 1u { value = value / f32(p.length); }
         if OP == 2u {
-            let first = !given && x[at] == result[i];
-            given = given || first;
+            let first = !given & (x[at] == result[i]);
+            given = given | first;
             value = select(0.0, value, first);
         }
         if OP == 3u { value *= exp(x[at] - top) / sum; }

@@ -21,7 +21,7 @@ fn judge(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
          @builtin(local_invocation_index) lane: u32) {
     let n = (group.y * groups.x + group.x) * 64u + lane;
     if n >= p.count { return; }
-    let better = margin[n] < 0.0 && margin[n] <= -p.confidence && distance[n] < best[n];
+    let better = (margin[n] < 0.0) & (margin[n] <= -p.confidence) & (distance[n] < best[n]);
     judged[n] = select(0.0, 1.0, better);
     if better { best[n] = distance[n]; }
 }

@@ -40,6 +40,22 @@ impl AdapterSummary {
         self.device_type == "software"
     }
 
+    /// Whether it is Mesa's software driver.
+    pub fn is_llvmpipe(&self) -> bool {
+        matches!(self.kind(), AdapterKind::Llvmpipe | AdapterKind::LlvmpipeSince25)
+    }
+
+    /// What kernels are chosen for.
+    pub fn kind(&self) -> AdapterKind {
+        let mesa: Option<u32> = self.driver.split("Mesa ").nth(1).and_then(|rest| rest.split('.').next()?.parse().ok());
+        match (self.is_software(), self.name.starts_with("llvmpipe"), mesa) {
+            (false, ..) => AdapterKind::Gpu,
+            (true, true, Some(25..)) => AdapterKind::LlvmpipeSince25,
+            (true, true, _) => AdapterKind::Llvmpipe,
+            (true, false, _) => AdapterKind::OtherSoftware,
+        }
+    }
+
     /// The line with which every command begins.
     pub fn line(&self) -> String {
         format!("adapter: {} ({}, {}), driver: {}", self.name, self.backend, self.device_type, self.driver)
@@ -51,6 +67,18 @@ impl AdapterSummary {
             "warning: this is a software adapter: kernels run on the processor, many times slower than on a GPU",
         )
     }
+}
+
+/// Adapters for which the same kernels and tiles are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdapterKind {
+    /// Mesa's software driver: single reads are dear, many sums to an invocation are not.
+    Llvmpipe,
+    /// The same from Mesa 25 on: reads cost a quarter of what they cost before, compiling four times.
+    LlvmpipeSince25,
+    /// Another software driver (SwiftShader, WARP). SwiftShader takes minutes and gigabytes to compile llvmpipe's tiles.
+    OtherSoftware,
+    Gpu,
 }
 
 /// An adapter with all that `shadegrad info` prints.
@@ -192,4 +220,25 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let mut found = adapters();
     let chosen = chosen_index(&found, wanted)?;
     Ok(found.swap_remove(chosen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AdapterKind, AdapterSummary};
+
+    #[test]
+    fn the_kind_is_read_from_what_the_driver_says() {
+        let kind = |device_type: &str, name: &str, driver: &str| {
+            let [name, backend, driver, device_type] = [name, "vulkan", driver, device_type].map(str::to_owned);
+            AdapterSummary { name, backend, driver, device_type }.kind()
+        };
+        let llvmpipe = "llvmpipe (LLVM 15.0.6, 256 bits)";
+        let mesa = |version: &str| kind("software", llvmpipe, &format!("llvmpipe Mesa {version} (LLVM 15.0.6)"));
+        assert_eq!(mesa("22.3.6"), AdapterKind::Llvmpipe);
+        assert_eq!(mesa("25.0.7-2~bpo12+1"), AdapterKind::LlvmpipeSince25);
+        assert_eq!([mesa("git"), kind("software", llvmpipe, "Mesa")], [AdapterKind::Llvmpipe; 2]);
+        assert_eq!(kind("software", "SwiftShader Device (Subzero)", "SwiftShader driver"), AdapterKind::OtherSoftware);
+        assert_eq!(kind("discrete", "NVIDIA H200", "NVIDIA 550.54"), AdapterKind::Gpu);
+        assert_eq!(kind("integrated", "Intel Arc", "Intel open-source Mesa driver Mesa 25.1.0"), AdapterKind::Gpu);
+    }
 }

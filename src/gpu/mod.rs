@@ -21,7 +21,7 @@ mod tensor;
 mod translate;
 mod unroll;
 
-pub use adapter::{AdapterDetails, AdapterSummary, list_adapters};
+pub use adapter::{AdapterDetails, AdapterKind, AdapterSummary, list_adapters};
 pub use context::{Broken, Choice, Gpu, GpuOptions, Place};
 pub use error::GpuError;
 pub use kernel::{Const, Grid, Kernel};

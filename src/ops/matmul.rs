@@ -332,24 +332,24 @@ fn launch(
     };
     let flips = [("FLIP_A", u32::from(flip_a)), ("FLIP_B", u32::from(flip_b))];
     let lanes = lanes(gpu);
-    let software = gpu.adapter().is_software();
+    let llvmpipe = gpu.adapter().is_llvmpipe();
     // Columns to a lane: more of them make more of each load, as long as there are enough for all lanes.
-    // Software adapters have registers to spill and slow loads; GPUs have the opposite.
-    let most = if software { [4, 8] } else { [1, 2] };
+    // llvmpipe has registers to spill and slow loads; GPUs have the opposite.
+    let most = if llvmpipe { [4, 8] } else { [1, 2] };
     // Where lanes share the first operand, rows are cheaper: more of them. Rows and columns for a transposed one beside it.
-    let most_shared = if software { [16, 4] } else { [8, 2] };
+    let most_shared = if llvmpipe { [16, 4] } else { [8, 2] };
     match variant {
         Variant::Naive => {
             let grid = Grid::linear(large_m * large_n, FLAT).layers(count as usize);
             gpu.launch(&NAIVE, &flags, &strided, &spans, grid)
         }
         Variant::Tiled => {
-            let tile = if software { 8 } else { 16 };
+            let tile = if llvmpipe { 8 } else { 16 };
             let grid = Grid([n.div_ceil(tile), m.div_ceil(tile), 1]);
             gpu.launch(&TILED, &[("T", tile), flags[0], flags[1]], &strided, &spans, grid)
         }
         Variant::Registers => {
-            let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(if software { 8 } else { 4 }));
+            let (rows, columns) = (m.min(8), n.div_ceil(lanes).min(if llvmpipe { 8 } else { 4 }));
             let consts = [("ROWS", rows), ("COLUMNS", columns), ("LANES", lanes), flags[0], flags[1]];
             let grid = Grid([n.div_ceil(lanes * columns), m.div_ceil(rows), 1]);
             gpu.launch(&REGISTERS, &consts, &strided, &spans, grid)
@@ -420,7 +420,7 @@ fn launch(
             let grid = [(n / 4).div_ceil(lanes * columns), m.div_ceil(rows)];
             // Enough workgroups to keep the device busy, and two at the least, or nothing would be split; but no
             // split so short that the second pass has as much to do as the first.
-            let wanted: u32 = if software { 16 } else { 1024 };
+            let wanted: u32 = if gpu.adapter().is_software() { 16 } else { 1024 };
             let splits = wanted.div_ceil(grid[0] * grid[1]).max(2).min(k.div_ceil(32));
             let chunk = k.div_ceil(splits);
             let splits = k.div_ceil(chunk);

@@ -98,6 +98,17 @@ mod tests {
         }
     }
 
+    /// `a && b` is a branch in what naga makes of it, `(a) & (b)` is not (`shaders/NOTES.md`, 2026-11-29).
+    #[test]
+    fn conditions_cost_no_branches() {
+        for source in SOURCES {
+            for line in source.text.lines() {
+                let code = line.split("//").next().unwrap();
+                assert!(!code.contains("&&") && !code.contains("||"), "{}: {line}", source.name);
+            }
+        }
+    }
+
     #[test]
     fn names_are_found_and_near_misses_hinted_at() {
         assert_eq!(find("matmul.wgsl").unwrap().entries(), ["matmul"]);

@@ -1,8 +1,8 @@
 //! The tile of `conv2d_subgroup.wgsl` at stride 1: the one that costs least by what its parts were found to cost.
 
-use crate::gpu::Gpu;
+use crate::gpu::{AdapterKind, Gpu};
 
-use super::tiles::{ConvVariant, MOST_CHOSEN_SUMS, has_few_taps, is_mesa_since_25, shared};
+use super::tiles::{ConvVariant, MOST_CHOSEN_SUMS, has_few_taps, shared};
 
 /// What a walk over the output computes, as far as it decides a tile.
 #[derive(Clone, Copy, Debug)]
@@ -31,16 +31,32 @@ struct Prices {
     store: [f64; 2],
     /// More sums take too long to compile: each is text, and a store (320 run a tenth faster).
     sums: usize,
+    /// Rows and positions.
+    most: [usize; 2],
 }
 
-const MESA_22: Prices =
-    Prices { read: [13.0, 7.7], weight: 11.8, product: 0.44, carry: 0.0, store: [6.0, 3.3], sums: 168 };
-const MESA_25: Prices =
-    Prices { read: [5.6, 3.4], weight: 4.9, product: 0.51, carry: 0.43, store: [6.0, 3.4], sums: 160 };
-/// Nobody has measured this kernel on a GPU; it has no room for many sums.
-const GPU: Prices = Prices { sums: 64, ..MESA_22 };
+const MESA_22: Prices = Prices {
+    read: [13.0, 7.7],
+    weight: 11.8,
+    product: 0.44,
+    carry: 0.0,
+    store: [6.0, 3.3],
+    sums: 168,
+    most: [8, MOST_POSITIONS],
+};
+const MESA_25: Prices = Prices {
+    read: [5.6, 3.4],
+    weight: 4.9,
+    product: 0.51,
+    carry: 0.43,
+    store: [6.0, 3.4],
+    sums: 160,
+    most: [8, MOST_POSITIONS],
+};
+/// Nobody has measured this kernel on a GPU; it has no room for many sums. And SwiftShader takes twice as long to compile it
+/// with each store more.
+const OTHERS: Prices = Prices { sums: 32, most: [2, 4], ..MESA_22 };
 
-const MOST_ROWS: usize = 8;
 /// A row's sums and its line of x are in registers together, of which a processor with AVX-512 has 32.
 const MOST_POSITIONS: usize = 14;
 /// Values of x at a time, from which on prices rise.
@@ -73,10 +89,10 @@ impl Walked {
 
     /// Rows, positions and output channels to one invocation; `chosen` channels and positions chosen beforehand.
     pub fn tile(&self, gpu: &Gpu, chosen: Option<[usize; 2]>) -> [usize; 3] {
-        let prices = match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
-            (true, true) => MESA_25,
-            (true, false) => MESA_22,
-            (false, _) => GPU,
+        let prices = match gpu.adapter().kind() {
+            AdapterKind::LlvmpipeSince25 => MESA_25,
+            AdapterKind::Llvmpipe => MESA_22,
+            AdapterKind::OtherSoftware | AdapterKind::Gpu => OTHERS,
         };
         self.cheapest(&prices, chosen)
     }
@@ -90,14 +106,14 @@ impl Walked {
                 best = (cost, tile);
             }
         };
-        for rows in 1..=MOST_ROWS.min(height) {
+        for rows in 1..=prices.most[0].min(height) {
             if let Some([channels, positions]) = chosen {
                 if rows == 1 || rows * positions * channels <= MOST_CHOSEN_SUMS {
                     try_one([rows, positions, channels]);
                 }
                 continue;
             }
-            for positions in 1..=MOST_POSITIONS.min(width) {
+            for positions in 1..=prices.most[1].min(width) {
                 let fitting = prices.sums / (rows * positions);
                 let held = rows * (positions + self.taps[1] - 1);
                 if rows * positions == 1 || fitting > 0 && held <= MOST_HELD {
@@ -156,7 +172,7 @@ mod tests {
         let tiles = |prices| [CONV1, pixels, conv2].map(|walked| walked.cheapest(&prices, None));
         assert_eq!(tiles(MESA_22), [[7, 4, 6], [4, 8, 3], [2, 10, 8]]);
         assert_eq!(tiles(MESA_25), [[4, 4, 6], [4, 8, 3], [2, 10, 8]]);
-        for (prices, most) in [(MESA_22, 168), (MESA_25, 160), (GPU, 64)] {
+        for (prices, most) in [(MESA_22, 168), (MESA_25, 160), (OTHERS, 32)] {
             for extent in 1..20 {
                 for channels in [1, 5, 40] {
                     let walked = Walked { channels: [3, channels], grid: [extent, 23 - extent], ..CONV1 };
@@ -176,7 +192,7 @@ mod tests {
         let within = Walked { channels: [16, 6], grid: [6, 14], taps: [5, 5], padding: 0 };
         let beyond = Walked { grid: [14, 14], padding: 4, ..within };
         let turns = |walked: Walked| {
-            let prices = Prices { read: [0.0; 2], weight: 0.0, product: 1.0, carry: 0.0, store: [0.0; 2], sums: 1 };
+            let prices = Prices { read: [0.0; 2], weight: 0.0, product: 1.0, store: [0.0; 2], ..MESA_22 };
             walked.cost(&prices, [1, 14, 6]) / (16.0 * 14.0 * 6.0 * 5.0)
         };
         assert_eq!([turns(within), turns(beyond)], [30.0, 50.0]);

@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | software, with subgroups, 3 x 3 at stride 1, or 2 but for weight gradients, from 32 channels on both sides and with most of a line in whole tiles | `winograd` | 4 x 4 outputs by 36 products (81 at stride 2), not 144, as products of matrices |
 //! | software, with subgroups, 3 x 3 at stride 1, from 8 output channels | `lanes` | 1 or 2 channels to a lane x 8 x 8 positions: x is broadcast |
-//! | software, with subgroups, else | `subgroup` | many channels x up to 8 rows x up to 14 positions, by what they cost (`subgroup_tile.rs`): weights are broadcast, rows share x |
-//! | software, without | `direct` | 8 channels x up to 16 positions: each read of x must serve many products |
+//! | software, with subgroups, else | `subgroup` | many channels x up to 8 rows x up to 14 positions, by what they cost (`subgroup_tile.rs`; small ones but on llvmpipe): weights are broadcast, rows share x |
+//! | software, without | `direct` | 8 channels x up to 16 positions, 4 but on llvmpipe: each read of x must serve many products |
 //! | GPU, from 32 channels on both sides | `gemm` | a block of a workgroup's tile: 4 x 4, or 8 x 8 where that leaves work for all |
 //! | GPU, fewer channels | `direct` | 8 channels x 2 to 4 positions: registers are dear |
 //!
@@ -30,7 +30,7 @@ use super::block::Block;
 use super::matmul::Variant;
 use super::subgroup_tile::Walked;
 use super::{choices, conv2d_winograd};
-use crate::gpu::{Gpu, GpuError, Place, Precision, Result};
+use crate::gpu::{AdapterKind, Gpu, GpuError, Place, Precision, Result};
 
 /// How a convolution's passes are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,16 +278,6 @@ pub fn default_tile(
     [channels, positions]
 }
 
-/// The major version of Mesa that a driver's description names.
-fn mesa(driver: &str) -> Option<u32> {
-    driver.split("Mesa ").nth(1)?.split('.').next()?.parse().ok()
-}
-
-/// Whether it is llvmpipe from Mesa 25 on: reads cost it a quarter of what they cost before, and compiling four times.
-pub(super) fn is_mesa_since_25(gpu: &Gpu) -> bool {
-    gpu.adapter().is_software() && mesa(&gpu.adapter().driver).is_some_and(|version| version >= 25)
-}
-
 /// Rows, vectors of four columns and values of k at a time of `matmul_subgroup.wgsl`, where there are as many, for `count`
 /// products of [m, k] and [k, n].
 ///
@@ -296,12 +286,12 @@ pub(super) fn is_mesa_since_25(gpu: &Gpu) -> bool {
 pub fn shared_tile(gpu: &Gpu, count: u32, [m, n, k]: [u32; 3]) -> [u32; 3] {
     let products = u64::from(count) * u64::from(m) * u64::from(n) * u64::from(k);
     let pays = |least: u32| k >= 16 && products >= 1 << least;
-    match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
-        (true, true) if pays(26) => [32, 2, 2],
-        (true, true) => [16, 2, 2],
-        (true, false) if pays(22) => [32, 2, 4],
-        (true, false) => [16, 4, 2],
-        (false, _) => [8, 1, 2],
+    match gpu.adapter().kind() {
+        AdapterKind::LlvmpipeSince25 if pays(26) => [32, 2, 2],
+        AdapterKind::LlvmpipeSince25 | AdapterKind::OtherSoftware => [16, 2, 2],
+        AdapterKind::Llvmpipe if pays(22) => [32, 2, 4],
+        AdapterKind::Llvmpipe => [16, 4, 2],
+        AdapterKind::Gpu => [8, 1, 2],
     }
 }
 
@@ -321,20 +311,28 @@ pub fn lanes(gpu: &Gpu, variant: ConvVariant) -> u32 {
     }
 }
 
-/// What one invocation's tile may come to, forward and backward-data: rows (of `conv2d_taps.wgsl`), products with a tap
-/// row, and sums (each is a store in the end). Where lines of x are shared at stride 1, [`Walked`] has others.
+/// What one invocation's tile may come to. Where rows share lines of x at stride 1, [`Walked`] has other bounds.
 struct Bounds {
+    /// Forward and backward-data: rows (of `conv2d_taps.wgsl`), products with a tap row, and sums.
     rows: usize,
     products: usize,
     sums: usize,
+    /// The weight gradient: sums where it has all taps of an input channel, products elsewhere.
+    line_sums: usize,
+    weight_products: usize,
 }
 
-/// Beyond this, software adapters compile for seconds, Mesa from 25 on for longer.
+/// Beyond this, llvmpipe compiles for seconds, from Mesa 25 on for longer (and is half as fast with 224 `line_sums`).
+/// SwiftShader is slower by far.
 fn bounds(gpu: &Gpu) -> Bounds {
-    if is_mesa_since_25(gpu) {
-        Bounds { rows: 2, products: 480, sums: 160 }
-    } else {
-        Bounds { rows: 4, products: 800, sums: 256 }
+    match gpu.adapter().kind() {
+        AdapterKind::LlvmpipeSince25 => {
+            Bounds { rows: 2, products: 480, sums: 160, line_sums: 160, weight_products: 400 }
+        }
+        AdapterKind::Llvmpipe => Bounds { rows: 4, products: 800, sums: 256, line_sums: 160, weight_products: 400 },
+        AdapterKind::OtherSoftware | AdapterKind::Gpu => {
+            Bounds { rows: 2, products: 96, sums: 32, line_sums: 72, weight_products: 200 }
+        }
     }
 }
 
@@ -345,11 +343,11 @@ fn bounds(gpu: &Gpu) -> Bounds {
 /// 22 wants those.
 fn lanes_tile(gpu: &Gpu, [channels, height, width]: [usize; 3], taps: usize, chosen: Option<[usize; 2]>) -> [usize; 3] {
     let groups = channels.div_ceil(lanes(gpu, ConvVariant::Lanes) as usize);
-    let (most, block) = match (gpu.adapter().is_software(), is_mesa_since_25(gpu)) {
-        (true, true) => (576, 1),
+    let (most, block) = match gpu.adapter().kind() {
+        AdapterKind::LlvmpipeSince25 => (576, 1),
         // Two where that leaves no lane without channels.
-        (true, false) => (1152, if groups.is_multiple_of(2) { 2 } else { 1 }),
-        (false, _) => (144, 1),
+        AdapterKind::Llvmpipe => (1152, if groups.is_multiple_of(2) { 2 } else { 1 }),
+        AdapterKind::OtherSoftware | AdapterKind::Gpu => (144, 1),
     };
     let [block, positions] = chosen.unwrap_or([block, positions(gpu, ConvVariant::Lanes, width, false)]);
     let fitting = (most / (taps * block * positions)).min(MOST_CHOSEN_SUMS / (block * positions));
@@ -358,12 +356,8 @@ fn lanes_tile(gpu: &Gpu, [channels, height, width]: [usize; 3], taps: usize, cho
 
 /// What a chosen tile may come to with its rows.
 pub(super) const MOST_CHOSEN_SUMS: usize = 512;
-/// Sums of the weight gradient's tile where it has all taps of an input channel; Mesa 25 is half as fast with 224.
-const MOST_LINE_SUMS: usize = 160;
-/// Output channels of that tile.
+/// Output channels of the weight gradient's tile where it has all taps of an input channel.
 const MOST_LINE_CHANNELS: usize = 32;
-/// Products of its tile elsewhere.
-const MOST_WEIGHT_PRODUCTS: usize = 400;
 
 /// The count of `least..=most` that wastes least at the end of `width`, the largest of equals.
 fn even(width: usize, least: usize, most: usize) -> usize {
@@ -386,7 +380,7 @@ fn rows(variant: ConvVariant, height: usize, stride: usize, most: usize) -> usiz
 
 /// Positions of a row to one invocation; `many` where a read of x must serve many of them to be worth it.
 fn positions(gpu: &Gpu, variant: ConvVariant, width: usize, many: bool) -> usize {
-    match (variant, gpu.adapter().is_software()) {
+    match (variant, gpu.adapter().is_llvmpipe()) {
         (ConvVariant::Lanes, _) => shared(width, 8),
         (ConvVariant::Subgroup, _) if many => even(width, 5, 8),
         (ConvVariant::Subgroup, _) => even(width, 3, 5),
@@ -461,14 +455,15 @@ pub fn weight_tile(
     chosen: Option<[usize; 2]>,
 ) -> WeightTile {
     let lanes = lanes(gpu, variant) as usize;
+    let bounds = bounds(gpu);
     let taps = kernel * kernel;
     let [line_channels, line_positions] = chosen.unwrap_or_else(|| {
-        let channels = shared(out_channels, (MOST_LINE_SUMS / taps).min(MOST_LINE_CHANNELS));
+        let channels = shared(out_channels, (bounds.line_sums / taps).min(MOST_LINE_CHANNELS));
         [channels, positions(gpu, variant, width, false)]
     });
     // Lanes run over input channels there: with fewer than lanes, some would have nothing to do. Without taps that rows
     // have in common there is no line to keep; and a chosen tile may be too large for it.
-    let serves = in_channels >= lanes && kernel > stride && taps <= MOST_LINE_SUMS;
+    let serves = in_channels >= lanes && kernel > stride && taps <= bounds.line_sums;
     if variant == ConvVariant::Subgroup && serves && line_channels * taps <= MOST_CHOSEN_SUMS {
         return WeightTile { lines: true, channels: line_channels, rows: kernel, positions: line_positions };
     }
@@ -476,15 +471,15 @@ pub fn weight_tile(
         (Some([_, positions]), _) => positions,
         // As many as leave room for all channels: columns of x stay from block to block, so short blocks read no more of it.
         (None, ConvVariant::Subgroup) if kernel > stride && out_channels > 4 => {
-            let fitting = MOST_WEIGHT_PRODUCTS / (2 * kernel * out_channels.min(16));
+            let fitting = bounds.weight_products / (2 * kernel * out_channels.min(16));
             even(width, fitting.clamp(1, 3), fitting.clamp(1, 5))
         }
         _ => positions(gpu, variant, width, out_channels <= 4),
     };
-    let (channels, most) = match (variant, gpu.adapter().is_software()) {
+    let (channels, most) = match (variant, gpu.adapter().is_llvmpipe()) {
         (ConvVariant::Subgroup, _) => {
-            let channels = shared(out_channels, (MOST_WEIGHT_PRODUCTS / (2 * kernel * positions)).min(16));
-            (channels, (MOST_WEIGHT_PRODUCTS / (channels * kernel * positions)).clamp(1, 4))
+            let channels = shared(out_channels, (bounds.weight_products / (2 * kernel * positions)).min(16));
+            (channels, (bounds.weight_products / (channels * kernel * positions)).clamp(1, 4))
         }
         (ConvVariant::Direct, true) => (shared(out_channels, 8), 4),
         (ConvVariant::Direct, false) => (shared(out_channels, 8), 1),
@@ -495,16 +490,4 @@ pub fn weight_tile(
     let most = most.min((MOST_CHOSEN_SUMS / (channels * kernel)).max(1));
     let rows = (in_channels * kernel).div_ceil(lanes).min(most);
     WeightTile { lines: false, channels, rows, positions }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mesa;
-
-    #[test]
-    fn mesas_version_is_read_from_what_the_driver_says() {
-        assert_eq!(mesa("llvmpipe Mesa 22.3.6 (LLVM 15.0.6)"), Some(22));
-        assert_eq!(mesa("llvmpipe Mesa 25.0.7-2~bpo12+1 (LLVM 15.0.6)"), Some(25));
-        assert_eq!([mesa("NVIDIA 550.54"), mesa("Mesa"), mesa("Mesa git"), mesa("")], [None; 4]);
-    }
 }
