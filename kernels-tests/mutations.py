@@ -18,7 +18,7 @@ MUTATIONS = [
     ("wrong pad: backward-data reads x one column off", "shaders/conv2d_subgroup.wgsl",
      "pad_x = i32(KW) - 1 - i32(", "pad_x = i32(KW) - i32(", ["conv2d"]),
     ("off by one: a window's column right of the picture is the picture's last instead of zero",
-     "shaders/conv2d_lanes.wgsl", "ix >= 0 && ix < i32(p.in_w);", "ix >= 0 && ix <= i32(p.in_w);", ["conv2d"]),
+     "shaders/conv2d_lanes.wgsl", "(u32(ix) < p.in_w);", "(u32(ix) <= p.in_w);", ["conv2d"]),
     ("swapped values: of four of a line of x that are read at once, each pair", "shaders/vec4.wgsl",
      "return value[j];", "return value[j ^ 1u];", ["conv2d"]),
     ("swapped values: of two of a line of x that are read at once", "shaders/vec2.wgsl",

@@ -83,7 +83,7 @@ fn broken_kernels_are_caught_and_named() {
         ("add", "a[i] + b[i]", "a[i] - b[i]", "elementwise kernels"),
         // A dropped last element, a wrong sum, a missing division, a sign, a factor.
         ("reduce", "r < p.length", "r + 1u < p.length", "reductions"),
-        ("max_pool", "value > best ||", "value < best ||", "pooling"),
+        ("max_pool", "(value > best)", "(value < best)", "pooling"),
         ("avg_pool", "f32(KH * KW)", "f32(KH * KW + 1u)", "pooling"),
         ("optimizer", "w[i] = weight - p.rate_m", "w[i] = weight + p.rate_m", "optimisers"),
         (
