@@ -48,6 +48,9 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     }
 
     var sum: array<f32, TAPS>;
+    // Here and not where it is filled, so that nothing makes it zero there: naga 30 gives the functions that make zeros one
+    // name for arrays of f32 and of Value, which Direct3D's compiler refuses.
+    var g: array<Value, HELD>;
     let last = min((group.y + 1u) * p.images, p.batch);
     for (var n = group.y * p.images; n < last; n++) {
         let x_plane = (n * p.in_c + min(c, p.in_c - 1u)) * p.in_h * p.in_w;
@@ -72,7 +75,6 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                     }
                 }
                 let dy_row = n * p.out_c * p.out_h * p.out_w + oy * p.out_w;
-                var g: array<Value, HELD>;
                 for (var v = 0u; v < HELD; v++) { // unroll
                     let ox = ox0 + place[v];
                     let value = dy[(dy_row + plane[v] + min(ox, p.out_w - 1u)) / EACH];

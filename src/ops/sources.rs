@@ -109,6 +109,14 @@ mod tests {
         }
     }
 
+    /// Or else Direct3D's compiler may meet two functions of one name in what naga makes of it (`shaders/NOTES.md`, 2026-11-29).
+    #[test]
+    fn arrays_of_values_stand_outside_of_loops() {
+        for line in SOURCES.iter().flat_map(|source| source.text.lines()) {
+            assert!(!line.contains(": array<Value, ") || line.starts_with("    var "), "{line}");
+        }
+    }
+
     #[test]
     fn names_are_found_and_near_misses_hinted_at() {
         assert_eq!(find("matmul.wgsl").unwrap().entries(), ["matmul"]);
