@@ -42,7 +42,8 @@ fn tried(broken: Broken, parts: &[&str]) -> Report {
 fn it_passes_on_this_adapter_and_says_what_it_saw() {
     let temp = TempFolder::new("selftest");
     let file = temp.path().join("report.json");
-    let output = shadegrad(temp.path(), &format!("selftest --json {}", file.display()));
+    let sources = temp.path().join("sources");
+    let output = shadegrad(temp.path(), &format!("selftest --json {} --sources {}", file.display(), sources.display()));
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(output.status.success(), "{text}{}", stderr(&output));
     for part in ["passed: ", "conv2d_naive", "matmul_tiled", "check_finite", "ten steps of training", "kept for other"]
@@ -69,6 +70,16 @@ fn it_passes_on_this_adapter_and_says_what_it_saw() {
         }
         assert!(rows.contains(&source.name) || source.name == "conv2d_pack", "{} is not tried", source.name);
     }
+    // Every text that the driver was given was written whole, as it was given, under its operation's name.
+    let texts: Vec<_> = fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(texts.len() > rows.len());
+    for path in &texts {
+        let text = fs::read_to_string(path).unwrap();
+        let is_whole = text.trim_end().ends_with('}') && !text.contains("// unroll");
+        assert!(is_whole && path.extension().is_some_and(|end| end == "wgsl"), "{path:?}");
+    }
+    let named = |name: &str| texts.iter().any(|path| path.file_name().unwrap().to_str().unwrap().starts_with(name));
+    assert!(["fill-", "max_pool-", "matmul_tiled-", "conv2d-", "adam-"].iter().all(|name| named(name)), "{texts:?}");
     // The training that follows takes the verdict for what it is.
     assert_eq!(complaints(&shadegrad(temp.path(), "kernels fill")), [""; 0]);
     let gpu = Gpu::open(&GpuOptions::default()).unwrap();

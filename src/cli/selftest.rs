@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 
+use crate::gpu::GpuOptions;
 use crate::lab::LabError;
 use crate::selftest::{self, Progress, Report, Row, Verdict};
 use crate::{files, kept};
@@ -18,6 +19,10 @@ pub struct Args {
     /// bug report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write every kernel's text to this folder as the driver is given it, constants before it and loops written out: to be
+    /// read, or translated by other tools
+    #[arg(long, value_name = "DIR")]
+    sources: Option<PathBuf>,
 }
 
 /// A bar on a terminal, a line for each part elsewhere.
@@ -55,7 +60,10 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if let Some(path) = &args.json {
         files::write(path, b"{}\n")?;
     }
-    let options = device.options();
+    if let Some(folder) = &args.sources {
+        files::prepare_folder(folder)?;
+    }
+    let options = GpuOptions { sources: args.sources.clone(), ..device.options() };
     let gpu = selftest::open(&options)?;
     output::adapter(gpu.adapter(), false);
     let adapter = selftest::details(device.adapter.as_deref())?;

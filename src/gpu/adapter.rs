@@ -76,8 +76,9 @@ pub enum AdapterKind {
     Llvmpipe,
     /// The same from Mesa 25 on: reads cost a quarter of what they cost before, compiling four times.
     LlvmpipeSince25,
-    /// Another software driver (SwiftShader, WARP). SwiftShader takes minutes and gigabytes to compile llvmpipe's tiles.
+    /// Another software driver. SwiftShader, of which that is known, takes minutes and gigabytes to compile llvmpipe's tiles.
     OtherSoftware,
+    /// What computes beside the processor.
     Gpu,
 }
 

@@ -29,6 +29,8 @@ pub struct GpuOptions {
     pub precision: Precision,
     /// Breaks a kernel on purpose, for the test of the self-test.
     pub broken: Option<Broken>,
+    /// Folder into which each kernel's text is written as the driver is given it: constants before it, loops written out.
+    pub sources: Option<PathBuf>,
     /// Folder in which compiled pipelines are kept from one run to the next, where the driver hands them out.
     pub pipelines: Option<PathBuf>,
 }
@@ -126,7 +128,7 @@ impl Gpu {
             refused: RefCell::default(),
             choices: RefCell::default(),
             pool: Pool::default(),
-            cache: RefCell::new(Cache::new(options.broken, kept)),
+            cache: RefCell::new(Cache::new(options.broken, options.sources.clone(), kept)),
             stream,
             poison: Cell::new(options.poison),
             work: Cell::default(),

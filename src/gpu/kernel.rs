@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::pipelines::Pipelines;
 use super::unroll::unroll;
 use super::{Broken, GpuError, Result, Span};
+use crate::files;
 
 /// A `const NAME: u32 = value;` line put before a kernel's source, so that a loop count or an array
 /// length is known to the compiler.
@@ -101,6 +103,8 @@ pub(super) struct Cache {
     pipelines: HashMap<(usize, Vec<u32>), Rc<Pipeline>>,
     bind_groups: HashMap<BindingKey, Rc<wgpu::BindGroup>>,
     broken: Option<Broken>,
+    /// Where texts are written to, if anywhere.
+    sources: Option<PathBuf>,
     kept: Option<Pipelines>,
     /// What a rehearsal would have launched, in the order of the first launches.
     wanted: Vec<Wanted>,
@@ -123,8 +127,8 @@ const MAX_BIND_GROUPS: usize = 8192;
 
 impl Cache {
     /// Nothing made yet.
-    pub(super) fn new(broken: Option<Broken>, kept: Option<Pipelines>) -> Self {
-        Self { broken, kept, ..Self::default() }
+    pub(super) fn new(broken: Option<Broken>, sources: Option<PathBuf>, kept: Option<Pipelines>) -> Self {
+        Self { broken, sources, kept, ..Self::default() }
     }
 
     /// The kernel's text, or what a test made of it.
@@ -152,7 +156,8 @@ impl Cache {
         }
         let layout = self.layout(device, kernel.access);
         let kept = self.kept.as_ref().map(Pipelines::cache);
-        let pipeline = compile(device, (&layout.pipeline, kept), kernel, &self.source(kernel), consts)?;
+        let text = text(kernel, &self.source(kernel), consts, self.sources.as_deref())?;
+        let pipeline = compile(device, (&layout.pipeline, kept), kernel, text)?;
         let made = Rc::new(Pipeline { pipeline, layout });
         self.pipelines.insert(key, made.clone());
         Ok(made)
@@ -186,7 +191,7 @@ impl Cache {
         // Layouts are counted without locks, so threads see only what wgpu made.
         let work: Vec<(&wgpu::PipelineLayout, Cow<'static, str>)> =
             layouts.iter().zip(&missing).map(|(layout, it)| (&layout.pipeline, self.source(it.kernel))).collect();
-        let kept = self.kept.as_ref().map(Pipelines::cache);
+        let (kept, sources) = (self.kept.as_ref().map(Pipelines::cache), self.sources.as_deref());
         let next = AtomicUsize::new(0);
         let worker = || {
             let mut made = Vec::new();
@@ -195,7 +200,8 @@ impl Cache {
                 let (Some(it), Some((layout, source))) = (missing.get(index), work.get(index)) else {
                     return made;
                 };
-                made.push((index, compile(device, (layout, kept), it.kernel, source, &it.consts)));
+                let text = text(it.kernel, source, &it.consts, sources);
+                made.push((index, text.and_then(|text| compile(device, (layout, kept), it.kernel, text))));
             }
         };
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(missing.len());
@@ -268,20 +274,29 @@ fn key(kernel: &'static Kernel, consts: &[Const]) -> (usize, Vec<u32>) {
     (std::ptr::from_ref(kernel) as usize, consts.iter().map(|&(_, value)| value).collect())
 }
 
-/// One pipeline from a kernel's text and constants.
-fn compile(
-    device: &wgpu::Device,
-    (layout, kept): (&wgpu::PipelineLayout, Option<&wgpu::PipelineCache>),
-    kernel: &Kernel,
-    source: &str,
-    consts: &[Const],
-) -> Result<wgpu::ComputePipeline> {
+/// What the driver is given for a kernel's text and constants; written to that folder, too.
+fn text(kernel: &Kernel, source: &str, consts: &[Const], folder: Option<&Path>) -> Result<String> {
     let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
-    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let body = unroll(source, consts).map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
     // Extensions stand before everything else.
     let (enabled, body): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
     let text = [&enabled.join("\n"), "\n", &head, &body.join("\n")].concat();
+    if let Some(folder) = folder {
+        // Its operation, and what tells texts of one operation apart.
+        let name = format!("{}-{}.wgsl", kernel.name, &files::fingerprint([text.as_bytes()])[..16]);
+        files::write_first(&folder.join(name), text.as_bytes())?;
+    }
+    Ok(text)
+}
+
+/// One pipeline from what a kernel's text became.
+fn compile(
+    device: &wgpu::Device,
+    (layout, kept): (&wgpu::PipelineLayout, Option<&wgpu::PipelineCache>),
+    kernel: &Kernel,
+    text: String,
+) -> Result<wgpu::ComputePipeline> {
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let descriptor =
         wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
     let module = device.create_shader_module(descriptor);

@@ -31,7 +31,7 @@ struct Prices {
     store: [f64; 2],
     /// More sums take too long to compile: each is text, and a store (320 run a tenth faster).
     sums: usize,
-    /// Rows and positions.
+    /// No more rows and positions than these.
     most: [usize; 2],
 }
 
