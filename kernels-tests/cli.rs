@@ -162,9 +162,9 @@ fn a_place_that_cannot_be_written_is_refused_before_training() {
     let file = join(&folder, "file");
     fs::write(&file, b"").unwrap();
     let data = small(&folder);
-    refused(&["train", "--data", &data, "--out", &format!("{file}/run")], &["file/run", "--out"]);
+    refused(&["train", "--data", &data, "--out", &format!("{file}/run")], &["file/run", "another place"]);
     // Root may write anywhere but where the kernel itself says no.
     #[cfg(target_os = "linux")]
-    refused(&["train", "--data", &data, "--out", "/proc/shadegrad"], &["/proc/shadegrad", "--out"]);
+    refused(&["train", "--data", &data, "--out", "/proc/shadegrad"], &["/proc/shadegrad", "another place"]);
     assert_eq!(fs::read(&file).unwrap(), b"");
 }

@@ -187,7 +187,7 @@ fn bad_input_gets_one_line_and_leaves_nothing() {
 
     let file = bench.join("file");
     fs::write(&file, b"").unwrap();
-    refused(&bench.command(&["--out", &format!("{file}/out")]), &["file/out", "--out"]);
+    refused(&bench.command(&["--out", &format!("{file}/out")]), &["file/out", "another place"]);
     let unwritable = format!("{file}/kept.safetensors");
     attack(&["--eps", "0.1", "--save", &unwritable], &["cannot write", "file"]);
 

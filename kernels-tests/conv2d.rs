@@ -277,9 +277,10 @@ fn what_is_too_large_for_winograd_is_anothers() {
         let was_winograd = gpu.dispatch_counts().get("conv2d_back") != before.get("conv2d_back");
         let is_too_large = 36 * 4 * 4096 * channels as u64 > gpu.max_binding_bytes();
         assert_eq!(was_winograd, !is_too_large);
-        // Equal values round alike, so each step of a long sum errs the same way.
+        // Equal values round alike, so each of the sum's steps may err the same way (found: 1.7e-5 with 1,024 of them).
         let wanted = 9.0 * channels as f32;
-        assert!(gpu.read(&y).unwrap().iter().all(|&sum| (sum - wanted).abs() < 1e-4 * wanted));
+        let tolerance = channels as f32 * f32::EPSILON / 2.0 * wanted;
+        assert!(gpu.read(&y).unwrap().iter().all(|&sum| (sum - wanted).abs() <= tolerance));
     }
     gpu.force_variant(tiles::CONV2D, None);
 }

@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 /// A file or folder that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    #[error("cannot write {}: {reason} (choose another place with --out, or make this one writable)", .path.display())]
+    #[error("cannot write {}: {reason} (choose another place, or make this one writable)", .path.display())]
     Write { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}", .path.display())]
     Read { path: PathBuf, reason: String },

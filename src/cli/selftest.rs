@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
 
-use crate::gpu::GpuOptions;
+use crate::gpu::{GpuOptions, Sources};
 use crate::lab::LabError;
 use crate::selftest::{self, Progress, Report, Row, Verdict};
 use crate::{files, kept};
@@ -63,7 +64,8 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if let Some(folder) = &args.sources {
         files::prepare_folder(folder)?;
     }
-    let options = GpuOptions { sources: args.sources.clone(), ..device.options() };
+    let sources = args.sources.as_ref().map(|_| Sources::default());
+    let options = GpuOptions { sources: sources.clone(), ..device.options() };
     let gpu = selftest::open(&options)?;
     output::adapter(gpu.adapter(), false);
     let adapter = selftest::details(device.adapter.as_deref())?;
@@ -74,6 +76,13 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| LabError::Usage(error.to_string()))?;
         files::write(path, text.as_bytes())?;
+    }
+    if let (Some(folder), Some(sources)) = (&args.sources, sources) {
+        for (name, text) in sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // Its operation, and what tells texts of one operation apart.
+            let file = format!("{name}-{}.wgsl", &files::fingerprint([text.as_bytes()])[..16]);
+            files::write(&folder.join(file), text.as_bytes())?;
+        }
     }
     table(&report);
     if let Some(folder) = kept::folder() {

@@ -29,8 +29,8 @@ pub struct GpuOptions {
     pub precision: Precision,
     /// Breaks a kernel on purpose, for the test of the self-test.
     pub broken: Option<Broken>,
-    /// Folder into which each kernel's text is written as the driver is given it: constants before it, loops written out.
-    pub sources: Option<PathBuf>,
+    /// Collects each kernel's text.
+    pub sources: Option<Sources>,
     /// Folder in which compiled pipelines are kept from one run to the next, where the driver hands them out.
     pub pipelines: Option<PathBuf>,
 }
@@ -46,6 +46,10 @@ pub struct Broken {
     pub from: &'static str,
     pub to: &'static str,
 }
+
+/// Kernels' names and texts as drivers are given them, constants before them and loops written out. Clones are one collection,
+/// which several devices may share.
+pub type Sources = Arc<Mutex<BTreeSet<(&'static str, String)>>>;
 
 /// A problem that kernels are chosen for: what is computed, and its extents.
 pub type Place = (&'static str, [usize; 5]);

@@ -1,7 +1,6 @@
 //! What can go wrong on the device, each as one line that says what, where and what to do.
 
 use super::Shape;
-use crate::files::FileError;
 
 /// Errors of the GPU floor and of the operations on it.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +43,6 @@ pub enum GpuError {
     /// A kernel did not compile or does not fit its description: a fault of this program.
     #[error("kernel '{kernel}' was rejected by the driver (please report this): {reason}")]
     Kernel { kernel: &'static str, reason: String },
-
-    /// A kernel's text could not be written where it was wished.
-    #[error(transparent)]
-    Source(#[from] FileError),
 
     /// Every kernel that could do it was refused.
     #[error(

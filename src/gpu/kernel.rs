@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::pipelines::Pipelines;
 use super::unroll::unroll;
-use super::{Broken, GpuError, Result, Span};
-use crate::files;
+use super::{Broken, GpuError, Result, Sources, Span};
 
 /// A `const NAME: u32 = value;` line put before a kernel's source, so that a loop count or an array
 /// length is known to the compiler.
@@ -103,8 +102,7 @@ pub(super) struct Cache {
     pipelines: HashMap<(usize, Vec<u32>), Rc<Pipeline>>,
     bind_groups: HashMap<BindingKey, Rc<wgpu::BindGroup>>,
     broken: Option<Broken>,
-    /// Where texts are written to, if anywhere.
-    sources: Option<PathBuf>,
+    sources: Option<Sources>,
     kept: Option<Pipelines>,
     /// What a rehearsal would have launched, in the order of the first launches.
     wanted: Vec<Wanted>,
@@ -127,7 +125,7 @@ const MAX_BIND_GROUPS: usize = 8192;
 
 impl Cache {
     /// Nothing made yet.
-    pub(super) fn new(broken: Option<Broken>, sources: Option<PathBuf>, kept: Option<Pipelines>) -> Self {
+    pub(super) fn new(broken: Option<Broken>, sources: Option<Sources>, kept: Option<Pipelines>) -> Self {
         Self { broken, sources, kept, ..Self::default() }
     }
 
@@ -156,7 +154,7 @@ impl Cache {
         }
         let layout = self.layout(device, kernel.access);
         let kept = self.kept.as_ref().map(Pipelines::cache);
-        let text = text(kernel, &self.source(kernel), consts, self.sources.as_deref())?;
+        let text = specialise(kernel, &self.source(kernel), consts, self.sources.as_ref())?;
         let pipeline = compile(device, (&layout.pipeline, kept), kernel, text)?;
         let made = Rc::new(Pipeline { pipeline, layout });
         self.pipelines.insert(key, made.clone());
@@ -191,7 +189,7 @@ impl Cache {
         // Layouts are counted without locks, so threads see only what wgpu made.
         let work: Vec<(&wgpu::PipelineLayout, Cow<'static, str>)> =
             layouts.iter().zip(&missing).map(|(layout, it)| (&layout.pipeline, self.source(it.kernel))).collect();
-        let (kept, sources) = (self.kept.as_ref().map(Pipelines::cache), self.sources.as_deref());
+        let (kept, sources) = (self.kept.as_ref().map(Pipelines::cache), self.sources.as_ref());
         let next = AtomicUsize::new(0);
         let worker = || {
             let mut made = Vec::new();
@@ -200,7 +198,7 @@ impl Cache {
                 let (Some(it), Some((layout, source))) = (missing.get(index), work.get(index)) else {
                     return made;
                 };
-                let text = text(it.kernel, source, &it.consts, sources);
+                let text = specialise(it.kernel, source, &it.consts, sources);
                 made.push((index, text.and_then(|text| compile(device, (layout, kept), it.kernel, text))));
             }
         };
@@ -274,22 +272,20 @@ fn key(kernel: &'static Kernel, consts: &[Const]) -> (usize, Vec<u32>) {
     (std::ptr::from_ref(kernel) as usize, consts.iter().map(|&(_, value)| value).collect())
 }
 
-/// What the driver is given for a kernel's text and constants; written to that folder, too.
-fn text(kernel: &Kernel, source: &str, consts: &[Const], folder: Option<&Path>) -> Result<String> {
+/// What the driver is given: a kernel's text with its constants before it and its loops written out.
+fn specialise(kernel: &Kernel, source: &str, consts: &[Const], collected: Option<&Sources>) -> Result<String> {
     let head: String = consts.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
     let body = unroll(source, consts).map_err(|reason| GpuError::Kernel { kernel: kernel.name, reason })?;
     // Extensions stand before everything else.
     let (enabled, body): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
     let text = [&enabled.join("\n"), "\n", &head, &body.join("\n")].concat();
-    if let Some(folder) = folder {
-        // Its operation, and what tells texts of one operation apart.
-        let name = format!("{}-{}.wgsl", kernel.name, &files::fingerprint([text.as_bytes()])[..16]);
-        files::write_first(&folder.join(name), text.as_bytes())?;
+    if let Some(collected) = collected {
+        collected.lock().unwrap_or_else(PoisonError::into_inner).insert((kernel.name, text.clone()));
     }
     Ok(text)
 }
 
-/// One pipeline from what a kernel's text became.
+/// One pipeline from a specialised text.
 fn compile(
     device: &wgpu::Device,
     (layout, kept): (&wgpu::PipelineLayout, Option<&wgpu::PipelineCache>),

@@ -22,7 +22,7 @@ mod translate;
 mod unroll;
 
 pub use adapter::{AdapterDetails, AdapterKind, AdapterSummary, list_adapters};
-pub use context::{Broken, Choice, Gpu, GpuOptions, Place};
+pub use context::{Broken, Choice, Gpu, GpuOptions, Place, Sources};
 pub use error::GpuError;
 pub use kernel::{Const, Grid, Kernel};
 pub use pool::MemoryStats;
