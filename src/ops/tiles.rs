@@ -323,7 +323,7 @@ struct Bounds {
 }
 
 /// Beyond this, llvmpipe compiles for seconds, from Mesa 25 on for longer (and is half as fast with 224 `line_sums`).
-/// SwiftShader is slower by far.
+/// Others have less: SwiftShader compiles more slowly still, and on GPUs registers are dear.
 fn bounds(gpu: &Gpu) -> Bounds {
     match gpu.adapter().kind() {
         AdapterKind::LlvmpipeSince25 => {
