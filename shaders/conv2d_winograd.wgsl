@@ -18,46 +18,41 @@
 // for each value of x and y; and rounding, about twice that of a plain sum. An infinity or NaN spreads over outputs of its
 // tiles that do not see it, 5 x 5 at most.
 //
-// One invocation: a tile of one channel. Coordinates lie [channel][coordinate][place], lanes along places, or with TURNED = 1
-// [place][coordinate][channel], lanes along channels. Kernels are planes of one tile (PAIRS = 1: [row][coordinate][pair], one
-// pair a lane; FLIP = 1: turned over, and [pair][coordinate][row]).
-// WHICH, ROWS, COLUMNS: the matrix; HALF = ROWS COLUMNS; SQUARE = ROWS ROWS; DOWN, ACROSS: tiles of a plane; STEP: values from tile to tile;
-// EACH: values of planes read or written at a time, 1 or 4: of a line, LEAD single ones, WHOLE vectors and TRAIL single ones
-// are read, STORES of them written; BIAS, RELU: 0 or 1; LANES.
-// Grid: linear over places (channels) in x and y, LANES a workgroup, z = channels (places).
+// One invocation: four tiles, side by side in the coordinates: places one after the other, of one channel; with TURNED = 1
+// channels one after the other, of one place. Those are the items, and the others are layers: coordinates lie
+// [layer][coordinate][item], read and written by fours. Weights are pictures of one tile, channels of w are channels and rows
+// of w are pictures (FLIP = 1: turned over).
+// Rows and columns of tiles take turns at one block of reads and one of stores, which compiles sooner than a block for each:
+// after a turn what waits, half of a product, moves down.
+// WHICH, ROWS, COLUMNS: the matrix; HALF = ROWS COLUMNS; BUT_ONE, BUT_ROWS, BUT_COLUMNS: HALF less so many; DOWN, ACROSS: tiles of a
+// plane; STEP: values from tile to tile; TILES: 4 where four items always lie beside each other in a plane, else 1: so many share a
+// line of SPAN = (TILES - 1) STEP + COLUMNS values; EACH: values of planes read or written at a time, 1 or 4: of a line, LEAD single
+// ones, WHOLE vectors and TRAIL single ones are read, and STORES of a tile's line written; BIAS, RELU: 0 or 1; LANES.
+// Grid: linear over ceil(items / 4) in x and y, LANES a workgroup, z = layers.
 
 struct Params {
-    places: u32, channels: u32, height: u32, width: u32,
-    // From one coordinate of a tile to the next, from place to place (pair to pair), from channel to channel (row to row).
-    step: u32, place_step: u32, channel_step: u32,
+    items: u32, channels: u32, height: u32, width: u32,
+    // In fours, from one coordinate of a tile to the next, and from layer to layer.
+    step: u32, layer_step: u32,
     // The row and column of a plane that the first tile begins at, and where the first picture does.
     shift: i32, begin: u32,
-    // Kernels of a row, where PAIRS = 1.
-    pairs: u32,
+    // ROWS and COLUMNS, but not as constants, lest the driver write the loops out.
+    rows: u32, columns: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> planes: array<Value>;
-@group(0) @binding(3) var<storage, read_write> made: array<f32>;
+@group(0) @binding(3) var<storage, read_write> made: array<Four>;
 
-@group(0) @binding(1) var<storage, read> coordinates: array<f32>;
+@group(0) @binding(1) var<storage, read> coordinates: array<Four>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<Value>;
 
-// The place and the channel of an invocation.
-fn own(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> vec2<u32> {
-    let i = (group.y * groups.x + group.x) * LANES + lane;
-    if TURNED == 1u { return vec2(group.z, i); }
-    return vec2(i, group.z);
-}
-
-// Where the first coordinate of an invocation lies.
-fn first(me: vec2<u32>) -> u32 {
-    if PAIRS == 1u { return me.y % p.pairs * p.place_step + me.y / p.pairs * p.channel_step; }
-    return me.x * p.place_step + me.y * p.channel_step;
-}
-
-// Where a place's plane begins, and the first row and column of its tile. Below zero is far above every extent.
-fn corner(place: u32, channel: u32) -> vec3<u32> {
+// Where the plane of an item of a layer begins, and the first row and column of its tile. Below zero is far above every extent.
+// Items past the end are the last one.
+fn corner(item: u32, layer: u32) -> vec3<u32> {
+    let known = min(item, p.items - 1u);
+    let place = select(known, layer, TURNED == 1u);
+    let channel = select(layer, known, TURNED == 1u);
     let image = place / (ACROSS * DOWN);
     let shift = bitcast<u32>(p.shift);
     return vec3((image * p.channels + channel) * (p.height * p.width) + p.begin,
@@ -67,50 +62,68 @@ fn corner(place: u32, channel: u32) -> vec3<u32> {
 @compute @workgroup_size(LANES)
 fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {
-    let me = own(group, groups, lane);
-    if (me.x >= p.places) | (me.y >= p.channels) { return; }
-    let tile = corner(me.x, me.y);
-    // F times every row of the tile, then times every column of what came out.
-    var half: array<f32, HALF>;
-    for (var r = 0u; r < COLUMNS; r++) { // unroll
+    let i = (group.y * groups.x + group.x) * LANES + lane;
+    if 4u * i >= p.items { return; }
+    // F times every row of the tiles, then times every column of what came out.
+    var half: array<Four, HALF>;
+    var tile = corner(4u * i, group.z);
+    for (var r = 0u; r < p.columns; r++) {
         var line: Line;
-        var y = tile.y + r;
-        if FLIP == 1u { y = tile.y + COLUMNS - 1u - r; }
-        // What lies outside of the plane is read at its edge, and counts as zero.
-        let is_row = y < p.height;
-        let row = tile.x + min(y, p.height - 1u) * p.width;
-        for (var j = 0u; j < LEAD; j++) { // unroll
-            let x = tile.z + j;
-            let value = part(planes[(row + min(x, p.width - 1u)) / EACH], (EACH + j - LEAD) % EACH);
-            line[j] = select(0.0, value, is_row & (x < p.width));
-        }
-        for (var v = 0u; v < WHOLE; v++) { // unroll
-            let x = tile.z + LEAD + EACH * v;
-            let value = planes[(row + min(x, p.width - EACH)) / EACH];
-            for (var j = 0u; j < 4u; j++) { // unroll
-                line[LEAD + EACH * v + j] = select(0.0, part(value, j), is_row & (x < p.width));
+        for (var run = 0u; run < 4u; run += TILES) {
+            if TILES == 1u { tile = corner(4u * i + run, group.z); }
+            var read: array<f32, SPAN>;
+            var y = tile.y + r;
+            if FLIP == 1u { y = tile.y + COLUMNS - 1u - r; }
+            // What lies outside of the plane is read at its edge, and counts as zero.
+            let is_row = y < p.height;
+            let row = tile.x + min(y, p.height - 1u) * p.width;
+            for (var j = 0u; j < LEAD; j++) { // unroll
+                let x = tile.z + j;
+                let value = part(planes[(row + min(x, p.width - 1u)) / EACH], (EACH + j - LEAD) % EACH);
+                read[j] = select(0.0, value, is_row & (x < p.width));
+            }
+            for (var v = 0u; v < WHOLE; v++) { // unroll
+                let x = tile.z + LEAD + EACH * v;
+                let value = planes[(row + min(x, p.width - EACH)) / EACH];
+                for (var j = 0u; j < 4u; j++) { // unroll
+                    read[LEAD + EACH * v + j] = select(0.0, part(value, j), is_row & (x < p.width));
+                }
+            }
+            for (var j = 0u; j < TRAIL; j++) { // unroll
+                var x = tile.z + LEAD + EACH * WHOLE + j;
+                if FLIP == 1u { x = tile.z + COLUMNS - 1u - j; }
+                let value = part(planes[(row + min(x, p.width - 1u)) / EACH], j % EACH);
+                read[LEAD + EACH * WHOLE + j] = select(0.0, value, is_row & (x < p.width));
+            }
+            for (var j = 0u; j < COLUMNS; j++) { // unroll
+                if TILES == 4u {
+                    line[j] = Four(read[j], read[(STEP + j) % SPAN], read[(2u * STEP + j) % SPAN], read[(3u * STEP + j) % SPAN]);
+                } else {
+                    line[j] = Four(line[j].yzw, read[j]);
+                }
             }
         }
-        for (var j = 0u; j < TRAIL; j++) { // unroll
-            var x = tile.z + LEAD + EACH * WHOLE + j;
-            if FLIP == 1u { x = tile.z + COLUMNS - 1u - j; }
-            let value = part(planes[(row + min(x, p.width - 1u)) / EACH], j % EACH);
-            line[LEAD + EACH * WHOLE + j] = select(0.0, value, is_row & (x < p.width));
-        }
         let turned = times(line);
+        for (var t = 0u; t < BUT_ROWS; t++) { // unroll
+            half[t] = half[t + ROWS];
+        }
         for (var u = 0u; u < ROWS; u++) { // unroll
-            half[r * ROWS + u] = turned[u];
+            half[BUT_ROWS + u] = turned[u];
         }
     }
-    let at = first(me);
-    for (var u = 0u; u < ROWS; u++) { // unroll
+    var at = group.z * p.layer_step + i;
+    for (var u = 0u; u < p.rows; u++) {
         var line: Line;
         for (var r = 0u; r < COLUMNS; r++) { // unroll
-            line[r] = half[r * ROWS + u];
+            line[r] = half[r * ROWS];
         }
         let turned = times(line);
         for (var v = 0u; v < ROWS; v++) { // unroll
-            made[at + (v * ROWS + u) * p.step] = turned[v];
+            made[at + v * ROWS * p.step] = turned[v];
+        }
+        at += p.step;
+        for (var t = 0u; t < BUT_ONE; t++) { // unroll
+            half[t] = half[t + 1u];
         }
     }
 }
@@ -118,48 +131,55 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
 @compute @workgroup_size(LANES)
 fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let me = own(group, groups, lane);
-    if (me.x >= p.places) | (me.y >= p.channels) { return; }
-    let at = first(me);
-    // F times every row of coordinates, then times every column of what came out.
-    var half: array<f32, HALF>;
-    for (var v = 0u; v < COLUMNS; v++) { // unroll
-        var line: Line;
-        for (var u = 0u; u < COLUMNS; u++) { // unroll
-            line[u] = coordinates[at + (v * COLUMNS + u) * p.step];
-        }
-        let turned = times(line);
-        for (var j = 0u; j < ROWS; j++) { // unroll
-            half[j * COLUMNS + v] = turned[j];
-        }
-    }
-    var tile_of: array<f32, SQUARE>;
-    for (var j = 0u; j < ROWS; j++) { // unroll
+    let i = (group.y * groups.x + group.x) * LANES + lane;
+    if 4u * i >= p.items { return; }
+    var at = group.z * p.layer_step + i;
+    // F times every column of coordinates, then times every row of what came out.
+    var half: array<Four, HALF>;
+    for (var u = 0u; u < p.columns; u++) {
         var line: Line;
         for (var v = 0u; v < COLUMNS; v++) { // unroll
-            line[v] = half[j * COLUMNS + v];
+            line[v] = coordinates[at + v * COLUMNS * p.step];
         }
+        at += p.step;
         let turned = times(line);
-        for (var i = 0u; i < ROWS; i++) { // unroll
-            tile_of[i * ROWS + j] = turned[i];
+        for (var t = 0u; t < BUT_ONE; t++) { // unroll
+            half[t] = half[t + 1u];
+        }
+        for (var r = 0u; r < ROWS; r++) { // unroll
+            half[r * COLUMNS + COLUMNS - 1u] = turned[r];
         }
     }
     var constant = 0.0;
-    if BIAS == 1u { constant = bias[me.y]; }
-    let tile = corner(me.x, me.y);
-    for (var i = 0u; i < ROWS; i++) { // unroll
-        let row = tile.y + i;
-        let base = tile.x + row * p.width;
-        for (var t = 0u; t < STORES; t++) { // unroll
-            var value = Value();
-            for (var j = 0u; j < EACH; j++) { // unroll
-                var sum = tile_of[i * ROWS + EACH * t + j];
-                if BIAS == 1u { sum += constant; }
-                if RELU == 1u { sum = select(sum, 0.0, sum < 0.0); }
-                value = with_part(value, j, sum);
+    if BIAS == 1u { constant = bias[group.z]; }
+    var tiles: array<vec3<u32>, 4>;
+    for (var t = 0u; t < 4u; t++) { // unroll
+        tiles[t] = corner(4u * i + t, group.z);
+    }
+    for (var r = 0u; r < p.rows; r++) {
+        var line: Line;
+        for (var u = 0u; u < COLUMNS; u++) { // unroll
+            line[u] = half[u];
+        }
+        let turned = times(line);
+        for (var t = 0u; t < 4u; t++) { // unroll
+            let tile = tiles[t];
+            let row = tile.y + r;
+            let is_row = (4u * i + t < p.items) & (row < p.height);
+            for (var s = 0u; s < STORES; s++) { // unroll
+                var value = Value();
+                for (var j = 0u; j < EACH; j++) { // unroll
+                    var sum = turned[EACH * s + j][t];
+                    if BIAS == 1u { sum += constant; }
+                    if RELU == 1u { sum = select(sum, 0.0, sum < 0.0); }
+                    value = with_part(value, j, sum);
+                }
+                let x = tile.z + EACH * s;
+                if is_row & (x < p.width) { out[(tile.x + row * p.width + x) / EACH] = value; }
             }
-            let x = tile.z + EACH * t;
-            if (row < p.height) & (x < p.width) { out[(base + x) / EACH] = value; }
+        }
+        for (var t = 0u; t < BUT_COLUMNS; t++) { // unroll
+            half[t] = half[t + COLUMNS];
         }
     }
 }

@@ -11,7 +11,9 @@
 // ones, 0, +-1 and +-2, err twice as much, four times at worst (shaders/NOTES.md). Values at +a and -a are sums and differences
 // of an even and an odd part. All of A and B is exact in f32.
 
-alias Line = array<f32, 6>;
+// A value of each of four tiles.
+alias Four = vec4<f32>;
+alias Line = array<Four, 6>;
 
 // B, of x; of dy for backward-data: six to six.
 fn of_x(d: Line) -> Line {
@@ -30,7 +32,7 @@ fn of_x(d: Line) -> Line {
 }
 
 // G' of four, and G of three (the fourth zero) but for the leading coefficient, which is the last one.
-fn values(d: Line, leading: f32) -> Line {
+fn values(d: Line, leading: Four) -> Line {
     let even_a = -(128.0 / 243.0) * d[0] - (8.0 / 27.0) * d[2];
     let odd_a = -(32.0 / 81.0) * d[1] - (2.0 / 9.0) * d[3];
     let even_b = (32.0 / 243.0) * d[0] + (8.0 / 27.0) * d[2];

@@ -8,10 +8,12 @@
 // dimensions 81 products for 144. Coordinates 0 to 4 are of even x, 5 to 8 of odd x. Backward-data, y and x changed:
 // dx[2 i] is a convolution of dy with two taps, dx[2 i + 1] = w[1] dy[i].
 
-alias Line = array<f32, 9>;
+// A value of each of four tiles.
+alias Four = vec4<f32>;
+alias Line = array<Four, 9>;
 
 // Of five neighbours, for two taps that lie beside each other.
-fn of_five(a: f32, b: f32, c: f32, d: f32, e: f32) -> Line {
+fn of_five(a: Four, b: Four, c: Four, d: Four, e: Four) -> Line {
     var r: Line;
     r[0] = a - 1.5 * (b + c) + d;
     r[1] = d - c - 2.0 * b;
@@ -21,20 +23,17 @@ fn of_five(a: f32, b: f32, c: f32, d: f32, e: f32) -> Line {
     return r;
 }
 
-// Four from the first five coordinates.
-fn to_four(d: Line) -> vec4<f32> {
-    return vec4(
-        d[0] + d[1] + d[2] + d[3],
-        0.5 * d[1] - d[2] + 2.0 * d[3],
-        0.25 * d[1] + d[2] + 4.0 * d[3],
-        0.125 * d[1] - d[2] + 8.0 * d[3] + d[4],
-    );
+// Four from the first five coordinates; the others stay.
+fn to_four(d: Line) -> Line {
+    var r = d;
+    r[0] = d[0] + d[1] + d[2] + d[3];
+    r[1] = 0.5 * d[1] - d[2] + 2.0 * d[3];
+    r[2] = 0.25 * d[1] + d[2] + 4.0 * d[3];
+    r[3] = 0.125 * d[1] - d[2] + 8.0 * d[3] + d[4];
+    return r;
 }
 
-// The other four.
-fn rest(d: Line) -> vec4<f32> { return vec4(d[5], d[6], d[7], d[8]); }
-
-fn with_rest(line: Line, a: f32, b: f32, c: f32, d: f32) -> Line {
+fn with_rest(line: Line, a: Four, b: Four, c: Four, d: Four) -> Line {
     var r = line;
     r[5] = a;
     r[6] = b;
@@ -74,23 +73,27 @@ fn to_taps(d: Line) -> Line {
     return r;
 }
 
-fn in_turn(first: vec4<f32>, second: vec4<f32>) -> Line {
-    return Line(first.x, second.x, first.y, second.y, first.z, second.z, first.w, second.w, 0.0);
-}
-
 // The matrix times a line. WHICH: 0 of x, 1 of w, 2 to y, 3 of dy for the weights' gradient, 4 to dw; 5 of dy and 6 to dx, whose
 // first is an even one; 7 and 8 the same where it is an odd one.
 fn times(d: Line) -> Line {
     if WHICH == 0u { return with_rest(of_five(d[0], d[2], d[4], d[6], d[8]), d[1], d[3], d[5], d[7]); }
     if WHICH == 1u { return of_taps(d); }
-    if WHICH == 2u {
-        let y = to_four(d) + rest(d);
-        return Line(y.x, y.y, y.z, y.w, 0.0, 0.0, 0.0, 0.0, 0.0);
-    }
     if WHICH == 3u { return of_dy(d); }
     if WHICH == 4u { return to_taps(d); }
     if WHICH == 5u { return with_rest(of_five(d[0], d[1], d[2], d[3], d[4]), d[1], d[2], d[3], d[4]); }
     if WHICH == 7u { return with_rest(of_five(d[0], d[1], d[2], d[3], d[4]), d[0], d[1], d[2], d[3]); }
-    if WHICH == 6u { return in_turn(to_four(d), rest(d)); }
-    return in_turn(rest(d), to_four(d));
+    let even = to_four(d);
+    var r: Line;
+    for (var j = 0u; j < 4u; j++) { // unroll
+        if WHICH == 2u {
+            r[j] = even[j] + d[5u + j];
+        } else if WHICH == 6u {
+            r[2u * j] = even[j];
+            r[2u * j + 1u] = d[5u + j];
+        } else {
+            r[2u * j] = d[5u + j];
+            r[2u * j + 1u] = even[j];
+        }
+    }
+    return r;
 }

@@ -82,15 +82,14 @@ pub(super) const TILE: usize = 4;
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
 struct Params {
-    places: u32,
+    items: u32,
     channels: u32,
     plane: [u32; 2],
     step: u32,
-    place_step: u32,
-    channel_step: u32,
+    layer_step: u32,
     shift: i32,
     begin: u32,
-    pairs: u32,
+    extents: [u32; 2],
 }
 
 /// Planes that are cut into tiles: `step` values from one to the next, the first one beginning at `shift`.
@@ -102,13 +101,13 @@ struct Planes<'a> {
     shift: i32,
 }
 
-/// Coordinates, and how far it is from one to the next of a tile, of a place and of a channel.
+/// Coordinates, [channel][coordinate][place] or, turned, [place][coordinate][channel]: `steps` from one coordinate of a tile to
+/// the next, and from one to the next of what comes first. What comes last lies side by side.
 #[derive(Clone, Copy)]
 struct Coordinates<'a> {
     tensor: &'a Tensor,
-    /// Lanes run over channels, not over places.
     turned: bool,
-    steps: [usize; 3],
+    steps: [usize; 2],
 }
 
 /// Pictures that are treated together, and the tiles of each: every tile of every picture is a place.
@@ -132,25 +131,20 @@ struct Launch<'a> {
     part: Part,
     bias: Option<&'a Tensor>,
     relu: bool,
-    /// Where the planes are kernels: so many to a row, and whether they are turned over.
-    pairs: Option<(usize, bool)>,
+    /// Tiles turned over.
+    flip: bool,
 }
 
 impl<'a> Launch<'a> {
     fn new(planes: Planes<'a>, coordinates: Coordinates<'a>, part: Part) -> Self {
-        Self { planes, coordinates, part, bias: None, relu: false, pairs: None }
+        Self { planes, coordinates, part, bias: None, relu: false, flip: false }
     }
 
-    /// Kernels of [rows, pairs, 3, 3], each a plane of one tile; `steps` from coordinate to coordinate, pair and row.
-    fn kernels(
-        (planes, matrix): (&'a Tensor, Matrix),
-        (tensor, steps): (&'a Tensor, [usize; 3]),
-        pairs: (usize, bool),
-    ) -> Self {
-        let planes = Planes { tensor: planes, matrix, step: 3, shift: 0 };
-        let coordinates = Coordinates { tensor, turned: true, steps };
-        let part = Part { first: 0, images: 1, tiles: [1, 1] };
-        Self { pairs: Some(pairs), ..Self::new(planes, coordinates, part) }
+    /// Weights [rows, channels, 3, 3]: pictures of one tile.
+    fn weights(tensor: &'a Tensor, matrix: Matrix, coordinates: Coordinates<'a>, flip: bool) -> Self {
+        let planes = Planes { tensor, matrix, step: 3, shift: 0 };
+        let part = Part { first: 0, images: tensor.dims()[0], tiles: [1, 1] };
+        Self { flip, ..Self::new(planes, coordinates, part) }
     }
 
     fn forth(self, gpu: &Gpu, by: &'static Transforms) -> Result<()> {
@@ -165,48 +159,54 @@ impl<'a> Launch<'a> {
         let Self { planes, coordinates, part, .. } = self;
         let [_, channels, height, width] = dims4("conv2d", "the planes", planes.tensor)?;
         let Matrix(which, rows, columns) = planes.matrix;
-        // Values of a tile's line before the first that begins a vector of four.
+        // Tiles that an invocation always finds beside each other.
+        let beside = !coordinates.turned && part.tiles[1].is_multiple_of(4);
+        let tiles = if beside { 4 } else { 1 };
+        let span = (tiles - 1) * planes.step + columns;
+        // Values of a line before the first that begins a vector of four.
         let lead = (-planes.shift).rem_euclid(4) as usize;
-        let holds = if is_back { lead == 0 } else { columns >= lead + 4 };
+        let holds = if is_back { lead == 0 } else { span >= lead + 4 };
         let by_fours = holds && width.is_multiple_of(4) && planes.step.is_multiple_of(4);
-        let (each, lead, whole) = if by_fours { (4, lead, (columns - lead) / 4) } else { (1, 0, 0) };
+        let (each, lead, whole) = if by_fours { (4, lead, (span - lead) / 4) } else { (1, 0, 0) };
         let lanes = lanes(gpu);
-        let consts: [Const; 19] = [
+        let consts: [Const; 22] = [
             ("WHICH", which),
             ("ROWS", rows as u32),
             ("COLUMNS", columns as u32),
             ("HALF", (rows * columns) as u32),
-            ("SQUARE", (rows * rows) as u32),
+            ("BUT_ONE", (rows * columns - 1) as u32),
+            ("BUT_ROWS", (rows * columns - rows) as u32),
+            ("BUT_COLUMNS", (rows * columns - columns) as u32),
             ("DOWN", part.tiles[0] as u32),
             ("ACROSS", part.tiles[1] as u32),
             ("STEP", planes.step as u32),
             ("TURNED", u32::from(coordinates.turned)),
-            ("PAIRS", u32::from(self.pairs.is_some())),
-            ("FLIP", u32::from(self.pairs.is_some_and(|(_, flip)| flip))),
+            ("TILES", tiles as u32),
+            ("SPAN", span as u32),
+            ("FLIP", u32::from(self.flip)),
             ("BIAS", u32::from(self.bias.is_some())),
             ("RELU", u32::from(self.relu)),
             ("LANES", lanes),
             ("EACH", each as u32),
             ("LEAD", lead as u32),
             ("WHOLE", whole as u32),
-            ("TRAIL", (columns - lead - 4 * whole) as u32),
+            ("TRAIL", (span - lead - 4 * whole) as u32),
             ("STORES", (rows / each) as u32),
         ];
         let places = part.places();
-        let [step, place_step, channel_step] = coordinates.steps.map(|step| step as u32);
+        let (items, layers) = if coordinates.turned { (channels, places) } else { (places, channels) };
+        let [step, layer_step] = coordinates.steps.map(|step| (step / 4) as u32);
         let params = Params {
-            places: places as u32,
+            items: items as u32,
             channels: channels as u32,
             plane: [height as u32, width as u32],
             step,
-            place_step,
-            channel_step,
+            layer_step,
             shift: planes.shift,
             begin: (part.first * channels * height * width) as u32,
-            pairs: self.pairs.map_or(1, |(pairs, _)| pairs) as u32,
+            extents: [rows as u32, columns as u32],
         };
-        let (along, layers) = if coordinates.turned { (channels, places) } else { (places, channels) };
-        let grid = Grid::linear(along, lanes as usize).layers(layers);
+        let grid = Grid::linear(items.div_ceil(4), lanes as usize).layers(layers);
         let (from, to) =
             if is_back { (coordinates.tensor, planes.tensor) } else { (planes.tensor, coordinates.tensor) };
         gpu.next_work(0, 4 * (part.images * channels * height * width + coordinates.tensor.count()));
@@ -260,16 +260,14 @@ pub(super) fn fits(gpu: &Gpu, [outer, inner]: [usize; 2], [height, width]: [usiz
     4 * (count * largest) as u64 <= gpu.max_binding_bytes() && places.max(most) <= Grid::LIMIT as usize
 }
 
-/// The weights' coordinates, [m, coordinates, c].
+/// The weights' coordinates, [m, coordinates, c], of `weight` [m, c, 3, 3], or of [c, m, 3, 3] turned over.
 fn weights(gpu: &Gpu, by: &'static Transforms, weight: &Tensor, matrix: Matrix, flip: bool) -> Result<Tensor> {
     let [outer, inner, ..] = dims4("conv2d", "the weight", weight)?;
     let [m, c] = if flip { [inner, outer] } else { [outer, inner] };
     let count = matrix.coordinates();
     let out = gpu.empty([m, count, line(c)])?.with_gaps();
-    let planes = weight.reshape([1, m * c, 3, 3])?;
-    let row = count * line(c);
-    let steps = if flip { [line(c), row, 1] } else { [line(c), 1, row] };
-    Launch::kernels((&planes, matrix), (&out, steps), (inner, flip)).forth(gpu, by)?;
+    let steps = [line(c), count * line(c)];
+    Launch::weights(weight, matrix, Coordinates { tensor: &out, turned: !flip, steps }, flip).forth(gpu, by)?;
     Ok(out)
 }
 
@@ -328,7 +326,7 @@ fn convolve(
         let places = part.places();
         let long = line(places);
         let (input, output) = (gpu.empty([c, count, long])?.with_gaps(), gpu.empty([m, count, long])?.with_gaps());
-        let along_places = |tensor| Coordinates { tensor, turned: false, steps: [long, 1, count * long] };
+        let along_places = |tensor| Coordinates { tensor, turned: false, steps: [long, count * long] };
         Launch::new(from, along_places(&input), part).forth(gpu, by)?;
         let many = |tensor, step| Many { tensor, step, row: count * step };
         let operands = [many(weights, line(c)), many(&input, long), many(&output, long)];
@@ -361,17 +359,17 @@ pub(super) fn backward_weights(gpu: &Gpu, x: &Tensor, dy: &Tensor, window: Windo
         let long = line(places);
         let (x_there, dy_there) =
             (gpu.empty([places, count, line(c)])?.with_gaps(), gpu.empty([m, count, long])?.with_gaps());
-        let along_channels = Coordinates { tensor: &x_there, turned: true, steps: [line(c), count * line(c), 1] };
-        let along_places = Coordinates { tensor: &dy_there, turned: false, steps: [long, 1, count * long] };
+        let along_channels = Coordinates { tensor: &x_there, turned: true, steps: [line(c), count * line(c)] };
+        let along_places = Coordinates { tensor: &dy_there, turned: false, steps: [long, count * long] };
         Launch::new(of_x, along_channels, part).forth(gpu, by)?;
         Launch::new(of_dy, along_places, part).forth(gpu, by)?;
         let sums = gpu.empty([m, count, line(c)])?.with_gaps();
         let many = |tensor, step| Many { tensor, step, row: count * step };
         let operands = [many(&dy_there, long), many(&x_there, line(c)), many(&sums, line(c))];
         matmul::each(gpu, by.products, count, [m, c, places], operands)?;
-        let planes = partial.slice(index * size, [1, m * c, 3, 3])?;
-        let steps = [line(c), 1, count * line(c)];
-        Launch::kernels((&planes, scheme.dw), (&sums, steps), (c, false)).back(gpu, by)?;
+        let planes = partial.slice(index * size, [m, c, 3, 3])?;
+        let there = Coordinates { tensor: &sums, turned: true, steps: [line(c), count * line(c)] };
+        Launch::weights(&planes, scheme.dw, there, false).back(gpu, by)?;
     }
     if parts.len() == 1 {
         return Ok(());
