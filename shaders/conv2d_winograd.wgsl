@@ -3,7 +3,8 @@
 //   forth:     coordinates = F tile F^T      of x, of dy, or of the weights, each with a matrix F of its own (winograd_1, winograd_2)
 //   matmul*:   for each coordinate a product of matrices: weights [m, c] with x [c, places], or for the weights' gradient
 //              dy [m, places] with x [places, c]
-//   back:      tile = F coordinates F^T (+ bias) (then ReLU)     to y, to dx, or to the weights' gradient
+//   back:      tile = F coordinates F^T (+ bias) (then ReLU)     to y, to dx, or to the weights' gradient; to dx also times the
+//              derivative of the ReLU that x came from
 //
 //        x                        coordinates of x         of y                          y
 //        +-----+-----+   forth    one matrix [c, places]   one matrix     back    +---+---+
@@ -27,7 +28,7 @@
 // WHICH, ROWS, COLUMNS: the matrix; HALF = ROWS COLUMNS; BUT_ONE, BUT_ROWS, BUT_COLUMNS: HALF less so many; DOWN, ACROSS: tiles of a
 // plane; STEP: values from tile to tile; TILES: 4 where four items always lie beside each other in a plane, else 1: so many share a
 // line of SPAN = (TILES - 1) STEP + COLUMNS values; EACH: values of planes read or written at a time, 1 or 4: of a line, LEAD single
-// ones, WHOLE vectors and TRAIL single ones are read, and STORES of a tile's line written; BIAS, RELU: 0 or 1; LANES.
+// ones, WHOLE vectors and TRAIL single ones are read, and STORES of a tile's line written; BIAS, RELU, GATE: 0 or 1; LANES.
 // Grid: linear over ceil(items / 4) in x and y, LANES a workgroup, z = layers.
 
 struct Params {
@@ -41,11 +42,12 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> planes: array<Value>;
-@group(0) @binding(3) var<storage, read_write> made: array<Four>;
+@group(0) @binding(2) var<storage, read_write> made: array<Four>;
 
 @group(0) @binding(1) var<storage, read> coordinates: array<Four>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<Value>;
+@group(0) @binding(3) var<storage, read> gate: array<Value>;
+@group(0) @binding(4) var<storage, read_write> out: array<Value>;
 
 // Where the plane of an item of a layer begins, and the first row and column of its tile. Below zero is far above every extent.
 // Items past the end are the last one.
@@ -175,7 +177,11 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                     value = with_part(value, j, sum);
                 }
                 let x = tile.z + EACH * s;
-                if is_row & (x < p.width) { out[(tile.x + row * p.width + x) / EACH] = value; }
+                if is_row & (x < p.width) {
+                    let to = (tile.x + row * p.width + x) / EACH;
+                    if GATE == 1u { value *= select(Value(1.0), Value(), gate[to] <= Value()); }
+                    out[to] = value;
+                }
             }
         }
         for (var t = 0u; t < BUT_COLUMNS; t++) { // unroll

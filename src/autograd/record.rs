@@ -1,7 +1,7 @@
 //! The tape's operations: each calls its file in `ops` and records the backward rule beside it.
 
-use super::tape::{Rule, Tape, Var};
-use crate::gpu::{Result, Shape, Tensor, Words};
+use super::tape::{Rule, Tape, Var, Wanted};
+use crate::gpu::{Gpu, Result, Shape, Tensor, Words};
 use crate::ops::activation::{self, Activation};
 use crate::ops::batch_norm::{self, Running, Settings};
 use crate::ops::conv2d::{self, Window};
@@ -103,11 +103,11 @@ impl Tape {
         let y = linear::forward(&self.gpu, &input, &w, b.as_ref(), relu)?;
         let output = y.clone();
         let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
-        Ok(self.record(y, &inputs, || {
+        Ok(self.record_relu(y, &inputs, relu, || {
             // Without a bias nothing wants its gradient, whatever its shape would be.
             let bias_shape = b.map_or([1].into(), |b| b.shape());
             Box::new(move |gpu, dy, wanted| {
-                let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
+                let dy = through_relu(gpu, relu, &output, dy, wanted)?;
                 let places =
                     [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, bias_shape)?];
                 if let Some(dx) = &places[0] {
@@ -132,15 +132,19 @@ impl Tape {
         let y = conv2d::forward(&self.gpu, &input, &w, b.as_ref(), window, relu)?;
         let output = y.clone();
         let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
-        Ok(self.record(y, &inputs, || {
+        Ok(self.record_relu(y, &inputs, relu, || {
             // Without a bias nothing wants its gradient, whatever its shape would be.
             let bias_shape = b.map_or([1].into(), |b| b.shape());
             Box::new(move |gpu, dy, wanted| {
-                let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
+                let dy = through_relu(gpu, relu, &output, dy, wanted)?;
                 let places =
                     [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, bias_shape)?];
-                if let Some(dx) = &places[0] {
-                    conv2d::backward_data(gpu, &dy, &w, window, dx)?;
+                match (&places[0], wanted.gate()) {
+                    (Some(dx), Some(x)) if conv2d::backward_data_relu(gpu, &dy, &w, window, x, dx)? => {
+                        wanted.passed_gate()
+                    }
+                    (Some(dx), None) => conv2d::backward_data(gpu, &dy, &w, window, dx)?,
+                    _ => (),
                 }
                 if let Some(dw) = &places[1] {
                     conv2d::backward_weights(gpu, &input, &dy, window, dw)?;
@@ -159,9 +163,9 @@ impl Tape {
         let (input, w, b) = (self.get(name, x)?, self.get(name, weight)?, self.get(name, bias)?);
         let y = conv2d::transpose_forward(&self.gpu, &input, &w, Some(&b), window, relu)?;
         let output = y.clone();
-        Ok(self.record(y, &[x, weight, bias], || {
+        Ok(self.record_relu(y, &[x, weight, bias], relu, || {
             Box::new(move |gpu, dy, wanted| {
-                let dy = if relu { linear::backward_relu(gpu, &output, dy)? } else { dy.clone() };
+                let dy = through_relu(gpu, relu, &output, dy, wanted)?;
                 let places =
                     [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, b.shape())?];
                 if let Some(dx) = &places[0] {
@@ -346,13 +350,18 @@ impl Tape {
     }
 }
 
+/// The gradient before the ReLU that is fused to an operation, if one is: at once where whoever it came from took it there.
+fn through_relu(gpu: &Gpu, relu: bool, y: &Tensor, dy: &Tensor, wanted: &Wanted<'_>) -> Result<Tensor> {
+    if relu && !wanted.gated() { linear::backward_relu(gpu, y, dy) } else { Ok(dy.clone()) }
+}
+
 /// A matrix, transposed if `flip`.
 fn side(tensor: &Tensor, flip: bool) -> Operand<'_> {
     if flip { transposed(tensor) } else { plain(tensor) }
 }
 
 /// The rule of an operation with one input of its output's shape.
-fn one(write: impl Fn(&crate::gpu::Gpu, &Tensor, &Tensor) -> Result<()> + 'static) -> Rule {
+fn one(write: impl Fn(&Gpu, &Tensor, &Tensor) -> Result<()> + 'static) -> Rule {
     Box::new(move |gpu, dy, wanted| {
         let dx = wanted.place(0, dy.shape())?;
         if let Some(dx) = &dx {
@@ -363,7 +372,7 @@ fn one(write: impl Fn(&crate::gpu::Gpu, &Tensor, &Tensor) -> Result<()> + 'stati
 }
 
 /// The rule of an operation with one input of the given shape.
-fn shaped(shape: Shape, write: impl Fn(&crate::gpu::Gpu, &Tensor, &Tensor) -> Result<()> + 'static) -> Rule {
+fn shaped(shape: Shape, write: impl Fn(&Gpu, &Tensor, &Tensor) -> Result<()> + 'static) -> Rule {
     Box::new(move |gpu, dy, wanted| {
         let dx = wanted.place(0, shape)?;
         if let Some(dx) = &dx {

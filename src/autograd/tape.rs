@@ -17,9 +17,29 @@ pub struct Var {
 pub(super) struct Wanted<'a> {
     gpu: &'a Gpu,
     slots: Vec<Option<Option<Tensor>>>,
+    /// See [`Wanted::gated`].
+    gated: bool,
+    /// See [`Wanted::gate`].
+    gate: Option<Tensor>,
+    passed_gate: Cell<bool>,
 }
 
 impl Wanted<'_> {
+    /// Whether the output's gradient has been through the ReLU that is fused to the operation.
+    pub(super) fn gated(&self) -> bool {
+        self.gated
+    }
+
+    /// The first input's value, if a ReLU is fused to the operation that made it: a rule may take the gradient through that,
+    /// too, and then says so by [`Wanted::passed_gate`].
+    pub(super) fn gate(&self) -> Option<&Tensor> {
+        self.gate.as_ref()
+    }
+
+    pub(super) fn passed_gate(&self) {
+        self.passed_gate.set(true);
+    }
+
     /// Whether input `i` wants a gradient.
     pub(super) fn wants(&self, i: usize) -> bool {
         matches!(self.slots.get(i), Some(Some(_)))
@@ -45,7 +65,13 @@ struct Node {
     rule: Option<Rule>,
     /// Where the gradient of this leaf belongs (a parameter's part of the flat gradient buffer).
     slot: Option<Tensor>,
+    /// The value has been through a ReLU, and the rule asks [`Wanted::gated`].
+    relu: bool,
 }
+
+/// A gradient on its way, and whether all of it has been through its node's ReLU.
+#[derive(Clone)]
+struct Arrived(Tensor, bool);
 
 /// Records operations. One tape serves one step; [`Tape::reset`] makes it ready for the next.
 pub struct Tape {
@@ -91,12 +117,12 @@ impl Tape {
 
     /// A leaf: an input, or anything that may want a gradient.
     pub fn leaf(&self, value: &Tensor) -> Var {
-        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: None })
+        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: None, relu: false })
     }
 
     /// A leaf whose gradient is to be written to `slot`, which has its shape.
     pub fn parameter(&self, value: &Tensor, slot: &Tensor) -> Var {
-        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: Some(slot.clone()) })
+        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: Some(slot.clone()), relu: false })
     }
 
     fn push(&self, node: Node) -> Var {
@@ -107,9 +133,14 @@ impl Tape {
 
     /// Records an operation's result. The rule is made only when the tape records.
     pub(super) fn record(&self, value: Tensor, inputs: &[Var], rule: impl FnOnce() -> Rule) -> Var {
+        self.record_relu(value, inputs, false, rule)
+    }
+
+    /// The same, of an operation that ReLU is fused to or not.
+    pub(super) fn record_relu(&self, value: Tensor, inputs: &[Var], relu: bool, rule: impl FnOnce() -> Rule) -> Var {
         let rule = self.recording.then(rule);
         let inputs = inputs.iter().map(|input| input.index).collect();
-        self.push(Node { value, inputs, rule, slot: None })
+        self.push(Node { value, inputs, rule, slot: None, relu })
     }
 
     fn check(&self, operation: &'static str, var: Var) -> Result<()> {
@@ -146,15 +177,15 @@ impl Tape {
             reaches[index] |= nodes[index].inputs.iter().any(|&input| reaches[input]);
         }
 
-        let mut gradients: Vec<Option<Tensor>> = vec![None; nodes.len()];
+        let mut gradients: Vec<Option<Arrived>> = vec![None; nodes.len()];
         // A loss that is itself a parameter has a slot, too.
         let ones = self.gpu.filled(nodes[loss.index].value.shape(), 1.0)?;
         let slot = nodes[loss.index].slot.as_ref().filter(|_| reaches[loss.index]);
-        gradients[loss.index] = Some(self.join(None, ones, slot)?);
+        gradients[loss.index] = Some(Arrived(self.join(None, ones, slot)?, false));
         let mut found = HashMap::new();
         for index in (0..=loss.index).rev() {
             let node = &nodes[index];
-            let Some(gradient) = gradients[index].take().filter(|_| reaches[index]) else { continue };
+            let Some(Arrived(gradient, gated)) = gradients[index].take().filter(|_| reaches[index]) else { continue };
             if let Some(rule) = &node.rule {
                 let slots = node.inputs.iter().enumerate().map(|(place, &input)| {
                     reaches[input].then(|| {
@@ -163,12 +194,18 @@ impl Tape {
                         nodes[input].slot.clone().filter(|_| gradients[input].is_none() && !repeated)
                     })
                 });
-                let asked = Wanted { gpu: &self.gpu, slots: slots.collect() };
+                let slots = slots.collect();
+                let gate = node.inputs.first().map(|&input| &nodes[input]).filter(|first| first.relu);
+                let gate = gate.map(|first| first.value.clone());
+                let asked = Wanted { gpu: &self.gpu, slots, gated, gate, passed_gate: Cell::new(false) };
                 let arrived = rule(&self.gpu, &gradient, &asked)?;
-                for (&input, arriving) in node.inputs.iter().zip(arrived) {
+                for (place, (&input, arriving)) in node.inputs.iter().zip(arrived).enumerate() {
                     let Some(arriving) = arriving.filter(|_| reaches[input]) else { continue };
                     let slot = nodes[input].slot.as_ref();
-                    gradients[input] = Some(self.join(gradients[input].take(), arriving, slot)?);
+                    let passed = place == 0 && asked.passed_gate.get();
+                    let (present, before) =
+                        gradients[input].take().map_or((None, true), |Arrived(sum, gated)| (Some(sum), gated));
+                    gradients[input] = Some(Arrived(self.join(present, arriving, slot)?, before && passed));
                 }
             }
             if node.inputs.is_empty() {

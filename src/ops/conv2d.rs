@@ -8,6 +8,7 @@ use bytemuck::NoUninit;
 
 use super::choices;
 use super::conv2d_walk::Walk;
+use super::conv2d_winograd::Ending;
 use super::tiles::{self, ConvVariant, WeightTile};
 use super::{
     conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, conv2d_winograd as winograd, dims4, kernel, launch_flat,
@@ -136,7 +137,8 @@ fn gather(
     let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, window.stride, out.dims()[3]);
     let choice = choose(gpu, place, out, weight, window)?;
     if choice.0 == ConvVariant::Winograd {
-        return winograd::forward(gpu, x, weight, epilogue, window, out);
+        let (bias, relu) = epilogue;
+        return winograd::forward(gpu, x, weight, Ending { bias, relu, gate: None }, window, out);
     }
     Walk::forward(kernel, window, choice).launch(gpu, x, weight, epilogue, out)
 }
@@ -166,6 +168,42 @@ pub fn backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx
     spread(gpu, dy, weight, None, window, false, dx)
 }
 
+/// As [`backward_data`], and then through the ReLU that the layer's input `x` came out of, if the kernel that is chosen can do
+/// that as it stores: whether it did. It saves [`super::linear::backward_relu`] a read and a write of everything.
+pub fn backward_data_relu(
+    gpu: &Gpu,
+    dy: &Tensor,
+    weight: &Tensor,
+    window: Window,
+    x: &Tensor,
+    dx: &Tensor,
+) -> Result<bool> {
+    let sides = (("the input's gradient", dx), ("the gradient", dy));
+    let kernel = check_sides(BACKWARD_DATA, sides.0, sides.1, weight, window)?;
+    GpuError::expect_shape(BACKWARD_DATA, "the input", x.shape(), dx.shape())?;
+    if chosen_spread(gpu, dy, weight, kernel, window, dx)?.0 != ConvVariant::Winograd {
+        spread(gpu, dy, weight, None, window, false, dx)?;
+        return Ok(false);
+    }
+    let ending = Ending { gate: Some(x), ..Ending::default() };
+    winograd::backward_data(gpu, dy, weight, ending, window, dx)?;
+    Ok(true)
+}
+
+/// The variant of backward-data and its tile.
+fn chosen_spread(
+    gpu: &Gpu,
+    small: &Tensor,
+    weight: &Tensor,
+    kernel: usize,
+    window: Window,
+    out: &Tensor,
+) -> Result<(ConvVariant, Option<[usize; 2]>)> {
+    let channels = [small.dims()[1], out.dims()[1]];
+    let place = choices::convolution("backward-data", channels, kernel, window.stride, out.dims()[3]);
+    choose(gpu, place, small, weight, window)
+}
+
 /// Backward-data: every element of `small` [N, c, h, w] is spread over a k x k window of `out`.
 fn spread(
     gpu: &Gpu,
@@ -177,10 +215,9 @@ fn spread(
     out: &Tensor,
 ) -> Result<()> {
     let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
-    let place = choices::convolution("backward-data", [c, m], kernel, window.stride, out.dims()[3]);
-    let choice = choose(gpu, place, small, weight, window)?;
+    let choice = chosen_spread(gpu, small, weight, kernel, window, out)?;
     if choice.0 == ConvVariant::Winograd {
-        return winograd::backward_data(gpu, small, weight, (bias, relu), window, out);
+        return winograd::backward_data(gpu, small, weight, Ending { bias, relu, gate: None }, window, out);
     }
     if choice.0 == ConvVariant::Naive {
         return naive::backward_data(gpu, small, weight, (bias, relu), window, out);

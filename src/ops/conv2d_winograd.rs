@@ -23,8 +23,8 @@ macro_rules! transforms {
     ($matrices:literal, $name:literal) => {
         Transforms {
             products: concat!($name, "_products"),
-            forth: value_kernels!(concat!($name, "_forth"), $matrices "conv2d_winograd", "forth", "rrw"),
-            back: value_kernels!(concat!($name, "_back"), $matrices "conv2d_winograd", "back", "rrw"),
+            forth: value_kernels!(concat!($name, "_forth"), $matrices "conv2d_winograd", "forth", "rw"),
+            back: value_kernels!(concat!($name, "_back"), $matrices "conv2d_winograd", "back", "rrrw"),
         }
     };
 }
@@ -124,20 +124,28 @@ impl Part {
     }
 }
 
+/// What is done to a sum before it is stored.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Ending<'a> {
+    pub bias: Option<&'a Tensor>,
+    pub relu: bool,
+    /// Times the derivative of the ReLU whose output this is, of the sums' shape.
+    pub gate: Option<&'a Tensor>,
+}
+
 /// One launch between planes and coordinates.
 struct Launch<'a> {
     planes: Planes<'a>,
     coordinates: Coordinates<'a>,
     part: Part,
-    bias: Option<&'a Tensor>,
-    relu: bool,
+    ending: Ending<'a>,
     /// Tiles turned over.
     flip: bool,
 }
 
 impl<'a> Launch<'a> {
     fn new(planes: Planes<'a>, coordinates: Coordinates<'a>, part: Part) -> Self {
-        Self { planes, coordinates, part, bias: None, relu: false, flip: false }
+        Self { planes, coordinates, part, ending: Ending::default(), flip: false }
     }
 
     /// Weights [rows, channels, 3, 3]: pictures of one tile.
@@ -156,7 +164,7 @@ impl<'a> Launch<'a> {
     }
 
     fn run(self, gpu: &Gpu, kernels: &'static [Kernel; 2], is_back: bool) -> Result<()> {
-        let Self { planes, coordinates, part, .. } = self;
+        let Self { planes, coordinates, part, ending, flip } = self;
         let [_, channels, height, width] = dims4("conv2d", "the planes", planes.tensor)?;
         let Matrix(which, rows, columns) = planes.matrix;
         // Tiles that an invocation always finds beside each other.
@@ -169,7 +177,7 @@ impl<'a> Launch<'a> {
         let by_fours = holds && width.is_multiple_of(4) && planes.step.is_multiple_of(4);
         let (each, lead, whole) = if by_fours { (4, lead, (span - lead) / 4) } else { (1, 0, 0) };
         let lanes = lanes(gpu);
-        let consts: [Const; 22] = [
+        let consts: [Const; 23] = [
             ("WHICH", which),
             ("ROWS", rows as u32),
             ("COLUMNS", columns as u32),
@@ -183,9 +191,10 @@ impl<'a> Launch<'a> {
             ("TURNED", u32::from(coordinates.turned)),
             ("TILES", tiles as u32),
             ("SPAN", span as u32),
-            ("FLIP", u32::from(self.flip)),
-            ("BIAS", u32::from(self.bias.is_some())),
-            ("RELU", u32::from(self.relu)),
+            ("FLIP", u32::from(flip)),
+            ("BIAS", u32::from(ending.bias.is_some())),
+            ("RELU", u32::from(ending.relu)),
+            ("GATE", u32::from(ending.gate.is_some())),
             ("LANES", lanes),
             ("EACH", each as u32),
             ("LEAD", lead as u32),
@@ -207,12 +216,17 @@ impl<'a> Launch<'a> {
             extents: [rows as u32, columns as u32],
         };
         let grid = Grid::linear(items.div_ceil(4), lanes as usize).layers(layers);
-        let (from, to) =
-            if is_back { (coordinates.tensor, planes.tensor) } else { (planes.tensor, coordinates.tensor) };
-        gpu.next_work(0, 4 * (part.images * channels * height * width + coordinates.tensor.count()));
-        // Without a bias something must be bound all the same; the kernel does not read it.
-        let bias = self.bias.unwrap_or(from);
-        gpu.launch(&kernels[usize::from(by_fours)], &consts, &params, &[from.span(), bias.span(), to.span()], grid)
+        let bytes = 4 * (part.images * channels * height * width + coordinates.tensor.count());
+        let kernel = &kernels[usize::from(by_fours)];
+        if !is_back {
+            gpu.next_work(0, bytes);
+            return gpu.launch(kernel, &consts, &params, &[planes.tensor.span(), coordinates.tensor.span()], grid);
+        }
+        let gated = ending.gate.map_or(0, |_| 4 * part.images * channels * height * width);
+        gpu.next_work(0, bytes + gated);
+        // Without a bias or a gate something must be bound all the same; the kernel does not read it.
+        let [bias, gate] = [ending.bias, ending.gate].map(|given| given.unwrap_or(coordinates.tensor).span());
+        gpu.launch(kernel, &consts, &params, &[coordinates.tensor.span(), bias, gate, planes.tensor.span()], grid)
     }
 }
 
@@ -276,7 +290,7 @@ pub(super) fn forward(
     gpu: &Gpu,
     x: &Tensor,
     weight: &Tensor,
-    epilogue: (Option<&Tensor>, bool),
+    ending: Ending<'_>,
     window: Window,
     out: &Tensor,
 ) -> Result<()> {
@@ -284,7 +298,7 @@ pub(super) fn forward(
     let weights = weights(gpu, by, weight, scheme.w, false)?;
     let from = Planes { tensor: x, matrix: scheme.x, step: TILE * window.stride, shift: -(window.padding as i32) };
     let to = Planes { tensor: out, matrix: scheme.y, step: TILE, shift: 0 };
-    convolve(gpu, by, [from, to], &weights, epilogue)
+    convolve(gpu, by, [from, to], &weights, ending)
 }
 
 /// Backward-data: `dy` [N, C, h, w] and `weight` [C, M, 3, 3] to `out` [N, M, H, W].
@@ -292,7 +306,7 @@ pub(super) fn backward_data(
     gpu: &Gpu,
     dy: &Tensor,
     weight: &Tensor,
-    epilogue: (Option<&Tensor>, bool),
+    ending: Ending<'_>,
     window: Window,
     out: &Tensor,
 ) -> Result<()> {
@@ -308,7 +322,7 @@ pub(super) fn backward_data(
     let weights = weights(gpu, by, weight, w, true)?;
     let from = Planes { tensor: dy, matrix: from, step: TILE, shift };
     let to = Planes { tensor: out, matrix: to, step: TILE * window.stride, shift: 0 };
-    convolve(gpu, by, [from, to], &weights, epilogue)
+    convolve(gpu, by, [from, to], &weights, ending)
 }
 
 fn convolve(
@@ -316,7 +330,7 @@ fn convolve(
     by: &'static Transforms,
     [from, to]: [Planes<'_>; 2],
     weights: &Tensor,
-    (bias, relu): (Option<&Tensor>, bool),
+    ending: Ending<'_>,
 ) -> Result<()> {
     let [batch, c, ..] = dims4("conv2d", "the input", from.tensor)?;
     let [_, m, height, width] = dims4("conv2d", "the output", to.tensor)?;
@@ -331,7 +345,7 @@ fn convolve(
         let many = |tensor, step| Many { tensor, step, row: count * step };
         let operands = [many(weights, line(c)), many(&input, long), many(&output, long)];
         matmul::each(gpu, by.products, count, [m, places, c], operands)?;
-        Launch { bias, relu, ..Launch::new(to, along_places(&output), part) }.back(gpu, by)?;
+        Launch { ending, ..Launch::new(to, along_places(&output), part) }.back(gpu, by)?;
     }
     Ok(())
 }

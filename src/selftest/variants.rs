@@ -104,6 +104,15 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
         trial.check(subject("backward-data", Sum::Spread), &name, &spread, to_wide, &|gpu| {
             amid(gpu, case.wide(), |dx| conv2d::backward_data(gpu, &narrow, &w, window, dx))
         })?;
+        if variant == ConvVariant::Winograd && clip {
+            // Through a ReLU whose output was `wide`, in the same launch.
+            let slopes = wide_values.iter().map(|&x| f64::from(u8::from(x > 0.0)));
+            let through: Vec<f64> = spread.iter().zip(slopes).map(|(sum, slope)| sum * slope).collect();
+            let subject = subject("backward-data through ReLU", Sum::Spread);
+            trial.check(subject, &name, &through, to_wide, &|gpu| {
+                amid(gpu, case.wide(), |dx| conv2d::backward_data_relu(gpu, &narrow, &w, window, &wide, dx).map(|_| ()))
+            })?;
+        }
         let gradient = case.sum_weight(&wide_values, &narrow_values);
         trial.check(subject("backward-weights", Sum::Weights), &name, &gradient, Within::Terms(positions), &|gpu| {
             amid(gpu, case.weight(), |dw| conv2d::backward_weights(gpu, &wide, &narrow, window, dw))
