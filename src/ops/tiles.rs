@@ -2,7 +2,7 @@
 //!
 //! | adapter | convolution | tile of one invocation |
 //! | --- | --- | --- |
-//! | software, with subgroups, 3 x 3 at stride 1, or 2 but for weight gradients, from 32 channels on both sides and with most of a line in whole tiles | `winograd` | 4 x 4 outputs by 36 products (81 at stride 2), not 144, as products of matrices |
+//! | software, with subgroups, 3 x 3 at stride 1 or 2, from 32 channels on both sides (weight gradients at stride 2: a harmonic mean of 160) and with most of a line in whole tiles | `winograd` | 4 x 4 outputs by 36 products (81 at stride 2), not 144, as products of matrices |
 //! | software, with subgroups, 3 x 3 at stride 1, from 8 output channels | `lanes` | 1 or 2 channels to a lane x 8 x 8 positions: x is broadcast |
 //! | software, with subgroups, else | `subgroup` | many channels x up to 8 rows x up to 14 positions, by what they cost (`subgroup_tile.rs`; small ones but on llvmpipe): weights are broadcast, rows share x |
 //! | software, without | `direct` | 8 channels x up to 16 positions, 4 but on llvmpipe: each read of x must serve many products |
@@ -174,7 +174,7 @@ fn own_conv2d_at(gpu: &Gpu, (pass, sizes): Place, winograd: bool) -> Result<Conv
     let found = best(gpu, from.min(to), winograd).or_else(|_| best(gpu, usize::MAX, winograd))?;
     let is_weights = pass == "backward-weights";
     let others = [
-        (ConvVariant::Winograd, winograd && suits_winograd(gpu, pass, [from.min(to), stride, width])),
+        (ConvVariant::Winograd, winograd && suits_winograd(gpu, pass, [from, to, stride, width])),
         (ConvVariant::Lanes, !is_weights && suits_lanes(gpu, [to, kernel, stride, width])),
     ];
     let better = others.into_iter().find(|(variant, suits)| *suits && variant.runs_on(gpu)).map(|(variant, _)| variant);
@@ -184,15 +184,18 @@ fn own_conv2d_at(gpu: &Gpu, (pass, sizes): Place, winograd: bool) -> Result<Conv
 /// Channels on both sides from which Winograd's fewer products are worth their transforms.
 const LEAST_WINOGRAD: usize = 32;
 
-/// Whether a problem of three taps that is `subgroup`'s is better done by Winograd's products, for the fewer channels of both
-/// sides. Tiles past the edge are work for nothing, so most of each line must lie in whole ones. A weight gradient at stride
-/// 2 has too little left to save.
-fn suits_winograd(gpu: &Gpu, pass: &str, [channels, stride, width]: [usize; 3]) -> bool {
+/// The same for a weight gradient at stride 2, which has less left to save: the least harmonic mean of both sides' channels, by
+/// which products grow faster than transforms.
+const LEAST_WINOGRAD_MEAN: usize = 160;
+
+/// Whether a problem of three taps that is `subgroup`'s is better done by Winograd's products. Tiles past the edge are work for
+/// nothing, so most of each line must lie in whole ones.
+fn suits_winograd(gpu: &Gpu, pass: &str, [from, to, stride, width]: [usize; 4]) -> bool {
     let tile = conv2d_winograd::TILE * if pass == "backward-data" { stride } else { 1 };
     gpu.adapter().is_software()
-        && channels >= LEAST_WINOGRAD
+        && from.min(to) >= LEAST_WINOGRAD
         && 8 * width >= 7 * width.next_multiple_of(tile)
-        && (pass != "backward-weights" || stride == 1)
+        && (pass != "backward-weights" || stride == 1 || 2 * from * to >= LEAST_WINOGRAD_MEAN * (from + to))
 }
 
 /// Whether a problem that is `subgroup`'s is better done with lanes over channels: three taps a side at stride 1, from as
