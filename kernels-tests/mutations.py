@@ -29,8 +29,6 @@ MUTATIONS = [
      "src/ops/conv2d_winograd.rs", "padding / 2 - 1 } else", "padding / 2 } else", ["conv2d"]),
     ("wrong edge: ReLU's gradient, taken as Winograd's backward-data stores, lets zeros through", "shaders/conv2d_winograd.wgsl",
      "gate[to] <= Value()", "gate[to] < Value()", ["gate"]),
-    ("missing guard: Winograd's tiles past the last one are written over it", "shaders/conv2d_winograd.wgsl",
-     "(4u * i + t < p.items)", "(4u * i + t <= p.items)", ["conv2d"]),
     ("missing launch: a gradient of which a part was taken through its ReLU counts as all of it", "src/autograd/tape.rs",
      "before && passed", "before || passed", ["gate"]),
     ("wrong winner: of two windows pooled at once, a pixel below counts as its neighbour", "shaders/max_pool_pairs.wgsl",

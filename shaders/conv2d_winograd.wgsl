@@ -1,6 +1,8 @@
-// conv2d_winograd: convolutions of 3 x 3 taps with fewer products (S. Winograd 1980; A. Lavin and S. Gray 2016, arXiv 1509.09308).
+// conv2d_winograd: convolutions of 3 x 3 taps with fewer products (S. Winograd 1980; A. Lavin and S. Gray 2016, arXiv
+// 1509.09308).
 //
-//   forth:     coordinates = F tile F^T      of x, of dy, or of the weights, each with a matrix F of its own (winograd_1, winograd_2)
+//   forth:     coordinates = F tile F^T      of x, of dy, or of the weights, each with a matrix F of its own (winograd_1,
+//              winograd_2)
 //   matmul*:   for each coordinate a product of matrices: weights [m, c] with x [c, places], or for the weights' gradient
 //              dy [m, places] with x [places, c]
 //   back:      tile = F coordinates F^T (+ bias) (then ReLU)     to y, to dx, or to the weights' gradient; to dx also times the
@@ -21,14 +23,15 @@
 //
 // One invocation: four tiles, side by side in the coordinates: places one after the other, of one channel; with TURNED = 1
 // channels one after the other, of one place. Those are the items, and the others are layers: coordinates lie
-// [layer][coordinate][item], read and written by fours. Weights are pictures of one tile, channels of w are channels and rows
-// of w are pictures (FLIP = 1: turned over).
+// [layer][coordinate][item], read and written by fours. Weights are pictures of one tile: rows of w are pictures, channels of
+// w channels (FLIP = 1: turned over).
 // Rows and columns of tiles take turns at one block of reads and one of stores, which compiles sooner than a block for each:
 // after a turn what waits, half of a product, moves down.
-// WHICH, ROWS, COLUMNS: the matrix; HALF = ROWS COLUMNS; BUT_ONE, BUT_ROWS, BUT_COLUMNS: HALF less so many; DOWN, ACROSS: tiles of a
-// plane; STEP: values from tile to tile; TILES: 4 where four items always lie beside each other in a plane, else 1: so many share a
-// line of SPAN = (TILES - 1) STEP + COLUMNS values; EACH: values of planes read or written at a time, 1 or 4: of a line, LEAD single
-// ones, WHOLE vectors and TRAIL single ones are read, and STORES of a tile's line written; BIAS, RELU, GATE: 0 or 1; LANES.
+// WHICH, ROWS, COLUMNS: the matrix; HALF = ROWS COLUMNS; BUT_ONE, BUT_ROWS, BUT_COLUMNS: HALF less so many; DOWN, ACROSS: tiles
+// of a plane; STEP: values from tile to tile; TILES: 4 where four items always lie beside each other in a plane, else 1: so many
+// share a line of SPAN = (TILES - 1) STEP + COLUMNS values; EACH: values of planes read or written at a time, 1 or 4: of a line
+// LEAD single ones, WHOLE vectors and TRAIL single ones are read, and STORES of a tile's line written; BIAS, RELU, GATE: 0 or 1;
+// LANES.
 // Grid: linear over ceil(items / 4) in x and y, LANES a workgroup, z = layers.
 
 struct Params {
@@ -50,7 +53,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<Value>;
 
 // Where the plane of an item of a layer begins, and the first row and column of its tile. Below zero is far above every extent.
-// Items past the end are the last one.
+// Items past the end, of the last four, are the last one from forth to back: it is written more than once, the same each time.
 fn corner(item: u32, layer: u32) -> vec3<u32> {
     let known = min(item, p.items - 1u);
     let place = select(known, layer, TURNED == 1u);
@@ -98,11 +101,10 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
                 read[LEAD + EACH * WHOLE + j] = select(0.0, value, is_row & (x < p.width));
             }
             for (var j = 0u; j < COLUMNS; j++) { // unroll
-                if TILES == 4u {
-                    line[j] = Four(read[j], read[(STEP + j) % SPAN], read[(2u * STEP + j) % SPAN], read[(3u * STEP + j) % SPAN]);
-                } else {
-                    line[j] = Four(line[j].yzw, read[j]);
-                }
+                // A tile that is read alone moves the others down. (% SPAN changes nothing where four are read at once.)
+                let alone = Four(line[j].yzw, read[j]);
+                let four = Four(read[j], read[(STEP + j) % SPAN], read[(2u * STEP + j) % SPAN], read[(3u * STEP + j) % SPAN]);
+                line[j] = select(alone, four, TILES == 4u);
             }
         }
         let turned = times(line);
@@ -167,7 +169,6 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var t = 0u; t < 4u; t++) { // unroll
             let tile = tiles[t];
             let row = tile.y + r;
-            let is_row = (4u * i + t < p.items) & (row < p.height);
             for (var s = 0u; s < STORES; s++) { // unroll
                 var value = Value();
                 for (var j = 0u; j < EACH; j++) { // unroll
@@ -177,7 +178,7 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                     value = with_part(value, j, sum);
                 }
                 let x = tile.z + EACH * s;
-                if is_row & (x < p.width) {
+                if (row < p.height) & (x < p.width) {
                     let to = (tile.x + row * p.width + x) / EACH;
                     if GATE == 1u { value *= select(Value(1.0), Value(), gate[to] <= Value()); }
                     out[to] = value;
