@@ -98,6 +98,11 @@ fn winograd_is_for_many_channels_and_whole_tiles() {
         ("backward-data", [32, 32], [3, 2], 8, true),
         ("backward-weights", [32, 32], [3, 1], 8, true),
         ("backward-weights", [32, 32], [3, 2], 8, false),
+        ("backward-weights", [128, 128], [3, 2], 8, false),
+        ("backward-weights", [128, 256], [3, 2], 8, true),
+        ("backward-weights", [160, 160], [3, 2], 8, true),
+        ("backward-weights", [159, 160], [3, 2], 8, false),
+        ("backward-weights", [32, 2048], [3, 2], 8, false),
     ] {
         assert_eq!(
             is_winograd(pass, channels, window, width),

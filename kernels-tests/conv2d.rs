@@ -148,6 +148,9 @@ fn edges() -> Vec<Case> {
         Case::new([2, 3, 2], [8, 12], 3, 1, 1),  // winograd: whole tiles, by fours
         Case::new([2, 3, 5], [16, 8], 3, 2, 1),  // and at stride 2
         Case::new([2, 1, 3], [9, 11], 3, 2, 0),  // and with its other matrices for backward-data
+        Case::new([2, 3, 2], [8, 16], 3, 1, 1),  // and four tiles at once, which share lines
+        Case::new([2, 2, 3], [9, 32], 3, 2, 1),  // and at stride 2
+        Case::new([1, 2, 3], [9, 27], 3, 2, 0),  // and by single values, past the edge
         Case::new([1, 2, 2], [8, 13], 3, 2, 2),
         Case::new([2, 2, 3], [6, 8], 3, 1, 2),
         Case::new([1, 2, 2], [8, 12], 3, 2, 3),

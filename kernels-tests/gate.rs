@@ -6,7 +6,7 @@ mod common;
 use common::cases::{bits, refused};
 use common::{gpu, operand};
 use shadegrad::autograd::{Tape, Var};
-use shadegrad::gpu::{Gpu, Tensor};
+use shadegrad::gpu::{Gpu, Shape, Tensor};
 use shadegrad::ops::activation::{self, Activation};
 use shadegrad::ops::conv2d::{self, Window};
 use shadegrad::ops::linear::backward_relu;
@@ -59,6 +59,11 @@ fn layer(tape: &Tape, x: Var, w: Var, stride: usize, is_fused: bool) -> Var {
     if is_fused { y } else { tape.activation(y, Activation::Relu).unwrap() }
 }
 
+/// How often ReLU's own backward kernel has run.
+fn relu_launches(gpu: &Gpu) -> u64 {
+    gpu.dispatch_counts().get("activation_backward").copied().unwrap_or(0)
+}
+
 /// Gradients of the pixels and of all weights, as bits, and how often ReLU's own backward kernel ran for them. The first
 /// layer's output goes to `readers` other layers, and if `is_added` to the sum of all too.
 fn gradients(gpu: &Gpu, readers: usize, is_added: bool, is_fused: bool) -> (Vec<Vec<u32>>, u64) {
@@ -76,11 +81,9 @@ fn gradients(gpu: &Gpu, readers: usize, is_added: bool, is_fused: bool) -> (Vec<
     }
     // Gradients that are not all ones.
     let loss = tape.multiply(sum.unwrap(), leaf(20, [2, 4, 16, 16])).unwrap();
-    let before = gpu.dispatch_counts();
+    let before = relu_launches(gpu);
     let found = tape.backward(loss, &leaves).unwrap();
-    let launches =
-        |counts: &std::collections::BTreeMap<_, u64>| counts.get("activation_backward").copied().unwrap_or(0);
-    let launched = launches(&gpu.dispatch_counts()) - launches(&before);
+    let launched = relu_launches(gpu) - before;
     (leaves.iter().map(|&leaf| bits(&gpu.read(found.of(leaf).unwrap()).unwrap())).collect(), launched)
 }
 
@@ -100,6 +103,45 @@ fn the_tape_leaves_out_the_relus_that_were_passed() {
         force(&gpu, Some(ConvVariant::Naive));
         assert_eq!(gradients(&gpu, readers, is_added, true).1, of_all);
     }
+    force(&gpu, None);
+}
+
+#[test]
+fn a_batch_in_parts_finds_its_own_gates() {
+    let gpu = gpu();
+    force(&gpu, Some(ConvVariant::Winograd));
+    // 60 pictures of 1,024 tiles: on a software adapter two parts, on a GPU one.
+    let case = Case::new([60, 1, 2], [128, 128], 3, 1, 1);
+    let ((dy, _), (w, _)) = (operand(&gpu, 3, case.narrow()), operand(&gpu, 1, case.weight()));
+    let (x, dx) = (after_relu(&gpu, 0, case.wide()), gpu.empty(case.wide()).unwrap());
+    conv2d::backward_data(&gpu, &dy, &w, case.window, &dx).unwrap();
+    let through = backward_relu(&gpu, &x, &dx).unwrap();
+    assert!(conv2d::backward_data_relu(&gpu, &dy, &w, case.window, &x, &dx).unwrap());
+    assert!(bits(&gpu.read(&dx).unwrap()) == bits(&gpu.read(&through).unwrap()));
+    force(&gpu, None);
+}
+
+#[test]
+fn a_transposed_convolution_has_a_relu_to_pass_too() {
+    let gpu = gpu();
+    force(&gpu, Some(ConvVariant::Winograd));
+    let [fused, apart] = [true, false].map(|is_fused| {
+        let tape = Tape::new(&gpu);
+        let leaf = |item, shape: &[usize]| tape.leaf(&operand(&gpu, item, Shape::new(shape).unwrap()).0);
+        let leaves = [leaf(0, &[2, 3, 8, 8]), leaf(1, &[3, 4, 3, 3]), leaf(2, &[4]), leaf(3, &[5, 4, 3, 3])];
+        let [x, w, b, last] = leaves;
+        let window = Window::new(1, 1);
+        let mut y = tape.conv_transpose2d(x, w, b, window, is_fused).unwrap();
+        if !is_fused {
+            y = tape.activation(y, Activation::Relu).unwrap();
+        }
+        let loss = tape.conv2d(y, last, None, window, false).unwrap();
+        let before = relu_launches(&gpu);
+        let found = tape.backward(loss, &leaves).unwrap();
+        assert_eq!(relu_launches(&gpu) - before, u64::from(!is_fused));
+        leaves.map(|leaf| bits(&gpu.read(found.of(leaf).unwrap()).unwrap()))
+    });
+    assert!(fused == apart);
     force(&gpu, None);
 }
 

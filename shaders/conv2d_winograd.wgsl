@@ -53,7 +53,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<Value>;
 
 // Where the plane of an item of a layer begins, and the first row and column of its tile. Below zero is far above every extent.
-// Items past the end, of the last four, are the last one from forth to back: it is written more than once, the same each time.
+// Items past the end, in the last four, repeat the last one: forth stores copies of it, products compute them, too
+// (matmul::each), so back stores the same values again.
 fn corner(item: u32, layer: u32) -> vec3<u32> {
     let known = min(item, p.items - 1u);
     let place = select(known, layer, TURNED == 1u);
@@ -156,9 +157,9 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     var constant = 0.0;
     if BIAS == 1u { constant = bias[group.z]; }
-    var tiles: array<vec3<u32>, 4>;
+    var corners: array<vec3<u32>, 4>;
     for (var t = 0u; t < 4u; t++) { // unroll
-        tiles[t] = corner(4u * i + t, group.z);
+        corners[t] = corner(4u * i + t, group.z);
     }
     for (var r = 0u; r < p.rows; r++) {
         var line: Line;
@@ -167,7 +168,7 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
         let turned = times(line);
         for (var t = 0u; t < 4u; t++) { // unroll
-            let tile = tiles[t];
+            let tile = corners[t];
             let row = tile.y + r;
             for (var s = 0u; s < STORES; s++) { // unroll
                 var value = Value();

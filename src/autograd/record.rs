@@ -139,12 +139,12 @@ impl Tape {
                 let dy = through_relu(gpu, relu, &output, dy, wanted)?;
                 let places =
                     [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, bias_shape)?];
-                match (&places[0], wanted.gate()) {
-                    (Some(dx), Some(x)) if conv2d::backward_data_relu(gpu, &dy, &w, window, x, dx)? => {
-                        wanted.passed_gate()
+                if let Some(dx) = &places[0] {
+                    if !wanted.has_input_relu() {
+                        conv2d::backward_data(gpu, &dy, &w, window, dx)?;
+                    } else if conv2d::backward_data_relu(gpu, &dy, &w, window, &input, dx)? {
+                        wanted.passed_input_relu();
                     }
-                    (Some(dx), None) => conv2d::backward_data(gpu, &dy, &w, window, dx)?,
-                    _ => (),
                 }
                 if let Some(dw) = &places[1] {
                     conv2d::backward_weights(gpu, &input, &dy, window, dw)?;
@@ -352,7 +352,7 @@ impl Tape {
 
 /// The gradient before the ReLU that is fused to an operation, if one is: at once where whoever it came from took it there.
 fn through_relu(gpu: &Gpu, relu: bool, y: &Tensor, dy: &Tensor, wanted: &Wanted<'_>) -> Result<Tensor> {
-    if relu && !wanted.gated() { linear::backward_relu(gpu, y, dy) } else { Ok(dy.clone()) }
+    if relu && !wanted.is_through_own_relu() { linear::backward_relu(gpu, y, dy) } else { Ok(dy.clone()) }
 }
 
 /// A matrix, transposed if `flip`.

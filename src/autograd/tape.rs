@@ -17,27 +17,27 @@ pub struct Var {
 pub(super) struct Wanted<'a> {
     gpu: &'a Gpu,
     slots: Vec<Option<Option<Tensor>>>,
-    /// See [`Wanted::gated`].
-    gated: bool,
-    /// See [`Wanted::gate`].
-    gate: Option<Tensor>,
-    passed_gate: Cell<bool>,
+    /// See [`Wanted::is_through_own_relu`].
+    through_own_relu: bool,
+    /// See [`Wanted::has_input_relu`].
+    input_relu: bool,
+    passed_input_relu: Cell<bool>,
 }
 
 impl Wanted<'_> {
     /// Whether the output's gradient has been through the ReLU that is fused to the operation.
-    pub(super) fn gated(&self) -> bool {
-        self.gated
+    pub(super) fn is_through_own_relu(&self) -> bool {
+        self.through_own_relu
     }
 
-    /// The first input's value, if a ReLU is fused to the operation that made it: a rule may take the gradient through that,
-    /// too, and then says so by [`Wanted::passed_gate`].
-    pub(super) fn gate(&self) -> Option<&Tensor> {
-        self.gate.as_ref()
+    /// Whether a ReLU is fused to the operation that made the first input: a rule may take that input's gradient through it,
+    /// too, and then says so by [`Wanted::passed_input_relu`].
+    pub(super) fn has_input_relu(&self) -> bool {
+        self.input_relu
     }
 
-    pub(super) fn passed_gate(&self) {
-        self.passed_gate.set(true);
+    pub(super) fn passed_input_relu(&self) {
+        self.passed_input_relu.set(true);
     }
 
     /// Whether input `i` wants a gradient.
@@ -65,7 +65,7 @@ struct Node {
     rule: Option<Rule>,
     /// Where the gradient of this leaf belongs (a parameter's part of the flat gradient buffer).
     slot: Option<Tensor>,
-    /// The value has been through a ReLU, and the rule asks [`Wanted::gated`].
+    /// The value has been through a ReLU, and the rule asks [`Wanted::is_through_own_relu`].
     relu: bool,
 }
 
@@ -185,7 +185,9 @@ impl Tape {
         let mut found = HashMap::new();
         for index in (0..=loss.index).rev() {
             let node = &nodes[index];
-            let Some(Arrived(gradient, gated)) = gradients[index].take().filter(|_| reaches[index]) else { continue };
+            let Some(Arrived(gradient, through_own_relu)) = gradients[index].take().filter(|_| reaches[index]) else {
+                continue;
+            };
             if let Some(rule) = &node.rule {
                 let slots = node.inputs.iter().enumerate().map(|(place, &input)| {
                     reaches[input].then(|| {
@@ -195,14 +197,14 @@ impl Tape {
                     })
                 });
                 let slots = slots.collect();
-                let gate = node.inputs.first().map(|&input| &nodes[input]).filter(|first| first.relu);
-                let gate = gate.map(|first| first.value.clone());
-                let asked = Wanted { gpu: &self.gpu, slots, gated, gate, passed_gate: Cell::new(false) };
+                let input_relu = node.inputs.first().is_some_and(|&input| nodes[input].relu);
+                let passed_input_relu = Cell::new(false);
+                let asked = Wanted { gpu: &self.gpu, slots, through_own_relu, input_relu, passed_input_relu };
                 let arrived = rule(&self.gpu, &gradient, &asked)?;
                 for (place, (&input, arriving)) in node.inputs.iter().zip(arrived).enumerate() {
                     let Some(arriving) = arriving.filter(|_| reaches[input]) else { continue };
                     let slot = nodes[input].slot.as_ref();
-                    let passed = place == 0 && asked.passed_gate.get();
+                    let passed = place == 0 && asked.passed_input_relu.get();
                     let (present, before) =
                         gradients[input].take().map_or((None, true), |Arrived(sum, gated)| (Some(sum), gated));
                     gradients[input] = Some(Arrived(self.join(present, arriving, slot)?, before && passed));

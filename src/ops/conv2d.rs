@@ -165,11 +165,12 @@ fn choose(
 pub fn backward_data(gpu: &Gpu, dy: &Tensor, weight: &Tensor, window: Window, dx: &Tensor) -> Result<()> {
     let sides = (("the input's gradient", dx), ("the gradient", dy));
     check_sides(BACKWARD_DATA, sides.0, sides.1, weight, window)?;
-    spread(gpu, dy, weight, None, window, false, dx)
+    spread(gpu, dy, weight, Ending::default(), window, dx).map(|_| ())
 }
 
 /// As [`backward_data`], and then through the ReLU that the layer's input `x` came out of, if the kernel that is chosen can do
-/// that as it stores: whether it did. It saves [`super::linear::backward_relu`] a read and a write of everything.
+/// that as it stores: whether it did. It saves the launch of [`super::linear::backward_relu`], and a read and a write of
+/// everything.
 pub fn backward_data_relu(
     gpu: &Gpu,
     dy: &Tensor,
@@ -179,55 +180,40 @@ pub fn backward_data_relu(
     dx: &Tensor,
 ) -> Result<bool> {
     let sides = (("the input's gradient", dx), ("the gradient", dy));
-    let kernel = check_sides(BACKWARD_DATA, sides.0, sides.1, weight, window)?;
+    check_sides(BACKWARD_DATA, sides.0, sides.1, weight, window)?;
     GpuError::expect_shape(BACKWARD_DATA, "the input", x.shape(), dx.shape())?;
-    if chosen_spread(gpu, dy, weight, kernel, window, dx)?.0 != ConvVariant::Winograd {
-        spread(gpu, dy, weight, None, window, false, dx)?;
-        return Ok(false);
-    }
-    let ending = Ending { gate: Some(x), ..Ending::default() };
-    winograd::backward_data(gpu, dy, weight, ending, window, dx)?;
-    Ok(true)
+    spread(gpu, dy, weight, Ending { gate: Some(x), ..Ending::default() }, window, dx)
 }
 
-/// The variant of backward-data and its tile.
-fn chosen_spread(
-    gpu: &Gpu,
-    small: &Tensor,
-    weight: &Tensor,
-    kernel: usize,
-    window: Window,
-    out: &Tensor,
-) -> Result<(ConvVariant, Option<[usize; 2]>)> {
-    let channels = [small.dims()[1], out.dims()[1]];
-    let place = choices::convolution("backward-data", channels, kernel, window.stride, out.dims()[3]);
-    choose(gpu, place, small, weight, window)
-}
-
-/// Backward-data: every element of `small` [N, c, h, w] is spread over a k x k window of `out`.
+/// Backward-data: every element of `small` [N, c, h, w] is spread over a k x k window of `out`. Whether the ending's gate was
+/// taken.
 fn spread(
     gpu: &Gpu,
     small: &Tensor,
     weight: &Tensor,
-    bias: Option<&Tensor>,
+    ending: Ending<'_>,
     window: Window,
-    relu: bool,
     out: &Tensor,
-) -> Result<()> {
+) -> Result<bool> {
     let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
-    let choice = chosen_spread(gpu, small, weight, kernel, window, out)?;
+    let place = choices::convolution("backward-data", [c, m], kernel, window.stride, out.dims()[3]);
+    let choice = choose(gpu, place, small, weight, window)?;
     if choice.0 == ConvVariant::Winograd {
-        return winograd::backward_data(gpu, small, weight, Ending { bias, relu, gate: None }, window, out);
+        winograd::backward_data(gpu, small, weight, ending, window, out)?;
+        return Ok(ending.gate.is_some());
     }
+    let epilogue = (ending.bias, ending.relu);
     if choice.0 == ConvVariant::Naive {
-        return naive::backward_data(gpu, small, weight, (bias, relu), window, out);
+        naive::backward_data(gpu, small, weight, epilogue, window, out)?;
+        return Ok(false);
     }
     let taps = kernel.div_ceil(window.stride);
     let count = window.stride * window.stride * m * c * taps * taps;
     let packed = gpu.empty([count])?;
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
-    Walk::backward(kernel, window, choice).launch(gpu, small, &packed, (bias, relu), out)
+    Walk::backward(kernel, window, choice).launch(gpu, small, &packed, epilogue, out)?;
+    Ok(false)
 }
 
 #[repr(C)]
@@ -354,7 +340,7 @@ pub fn transpose_forward(
     let shape: Shape =
         [batch, out_c, window.transposed_output(in_h, kernel)?, window.transposed_output(in_w, kernel)?].into();
     let out = gpu.empty(shape)?;
-    spread(gpu, x, weight, bias, window, relu, &out)?;
+    spread(gpu, x, weight, Ending { bias, relu, gate: None }, window, &out)?;
     Ok(out)
 }
 

@@ -89,7 +89,7 @@ struct Params {
     layer_step: u32,
     shift: i32,
     begin: u32,
-    extents: [u32; 2],
+    matrix: [u32; 2],
 }
 
 /// Planes that are cut into tiles: `step` values from one to the next, the first one beginning at `shift`.
@@ -102,7 +102,7 @@ struct Planes<'a> {
 }
 
 /// Coordinates, [channel][coordinate][place] or, turned, [place][coordinate][channel]: `steps` from one coordinate of a tile to
-/// the next, and from one to the next of what comes first. What comes last lies side by side.
+/// the next, and from one to the next of what comes first, multiples of four. What comes last lies side by side.
 #[derive(Clone, Copy)]
 struct Coordinates<'a> {
     tensor: &'a Tensor,
@@ -213,7 +213,7 @@ impl<'a> Launch<'a> {
             layer_step,
             shift: planes.shift,
             begin: (part.first * channels * height * width) as u32,
-            extents: [rows as u32, columns as u32],
+            matrix: [rows as u32, columns as u32],
         };
         let grid = Grid::linear(items.div_ceil(4), lanes as usize).layers(layers);
         let bytes = 4 * (part.images * channels * height * width + coordinates.tensor.count());
@@ -231,7 +231,8 @@ impl<'a> Launch<'a> {
 }
 
 /// The length of a line of coordinates that lie side by side: an odd multiple of 16 values, a cache line, so that the
-/// coordinates of a tile, which lie a line apart, do not all meet in one set of a cache. What is past the count are gaps.
+/// coordinates of a tile, which lie a line apart, do not all meet in one set of a cache. Up to the
+/// next multiple of four, what is past the count is a copy of the last, as `forth` makes it; the rest are gaps.
 fn line(count: usize) -> usize {
     16 * (count.div_ceil(16) | 1)
 }
@@ -264,11 +265,13 @@ impl Cut {
     }
 }
 
-/// Whether every array and every grid is one that the adapter takes, for `w` of [outer, inner] channels and what is cut into
-/// tiles: a picture is never cut in two.
+/// Whether every array and every grid is one that the adapter takes, for `w` of [outer, inner] channels and the narrow
+/// side's extents: a picture is never cut in two.
 pub(super) fn fits(gpu: &Gpu, [outer, inner]: [usize; 2], [height, width]: [usize; 2], window: Window) -> bool {
     let count = scheme(window.stride).x.coordinates();
-    let places = height.div_ceil(TILE) * width.div_ceil(TILE);
+    // Backward-data cuts dx into tiles, which without padding has the most of them.
+    let tiles = |extent: usize| ((extent - 1) * window.stride + 3).div_ceil(TILE * window.stride);
+    let places = tiles(height) * tiles(width);
     let most = outer.max(inner);
     let largest = (most * line(places)).max(outer * line(inner)).max(inner * line(outer)).max(places * line(most));
     4 * (count * largest) as u64 <= gpu.max_binding_bytes() && places.max(most) <= Grid::LIMIT as usize

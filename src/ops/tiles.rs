@@ -184,8 +184,8 @@ fn own_conv2d_at(gpu: &Gpu, (pass, sizes): Place, winograd: bool) -> Result<Conv
 /// Channels on both sides from which Winograd's fewer products are worth their transforms.
 const LEAST_WINOGRAD: usize = 32;
 
-/// The same for a weight gradient at stride 2, which has less left to save: the least harmonic mean of both sides' channels, by
-/// which products grow faster than transforms.
+/// The same for a weight gradient at stride 2, which has less left to save: the least harmonic mean of both sides' channels, as
+/// which products to a transform grow.
 const LEAST_WINOGRAD_MEAN: usize = 160;
 
 /// Whether a problem of three taps that is `subgroup`'s is better done by Winograd's products. Tiles past the edge are work for

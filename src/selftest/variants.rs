@@ -105,7 +105,7 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
             amid(gpu, case.wide(), |dx| conv2d::backward_data(gpu, &narrow, &w, window, dx))
         })?;
         if variant == ConvVariant::Winograd && clip {
-            // Through a ReLU whose output was `wide`, in the same launch.
+            // As if `wide` had come out of a ReLU, whose gradient the same launch takes.
             let slopes = wide_values.iter().map(|&x| f64::from(u8::from(x > 0.0)));
             let through: Vec<f64> = spread.iter().zip(slopes).map(|(sum, slope)| sum * slope).collect();
             let subject = subject("backward-data through ReLU", Sum::Spread);
@@ -182,8 +182,10 @@ pub(super) fn convolutions(trial: &mut Trial<'_>, variant: ConvVariant) -> Resul
             // Where it takes the place of that: as many channels as fill the tiles of its products, and more.
             cases.extend([layers()[2], Case::new([1, 36, 40], [8, 8], 3, 1, 1)]);
         }
-        // Whole tiles read and written by fours, at either stride, and both paddings at stride 2, where matrices differ.
+        // Whole tiles read and written by fours, at either stride, alone and four at once (four tiles across); and both
+        // paddings at stride 2, where matrices differ.
         cases.extend([Case::new([2, 3, 5], [8, 12], 3, 1, 1), Case::new([2, 5, 3], [16, 8], 3, 2, 1)]);
+        cases.extend([Case::new([2, 3, 5], [8, 16], 3, 1, 1), Case::new([2, 3, 2], [9, 32], 3, 2, 1)]);
         cases.push(Case::new([1, 2, 3], [9, 11], 3, 2, 0));
     }
     cases.retain(|case| variant.has_kernels_for(case.kernel, case.window.stride));
