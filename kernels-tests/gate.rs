@@ -54,8 +54,8 @@ fn one_kernel_does_as_two() {
 }
 
 /// A convolution and its ReLU, fused or not.
-fn layer(tape: &Tape, x: Var, w: Var, stride: usize, is_fused: bool) -> Var {
-    let y = tape.conv2d(x, w, None, Window::new(stride, 1), is_fused).unwrap();
+fn layer(tape: &Tape, x: Var, w: Var, is_fused: bool) -> Var {
+    let y = tape.conv2d(x, w, None, Window::new(1, 1), is_fused).unwrap();
     if is_fused { y } else { tape.activation(y, Activation::Relu).unwrap() }
 }
 
@@ -70,12 +70,12 @@ fn gradients(gpu: &Gpu, readers: usize, is_added: bool, is_fused: bool) -> (Vec<
     let tape = Tape::new(gpu);
     let leaf = |item, shape: [usize; 4]| tape.leaf(&operand(gpu, item, shape).0);
     let mut leaves = vec![leaf(0, [2, 3, 16, 16]), leaf(1, [4, 3, 3, 3])];
-    let first = layer(&tape, leaves[0], leaves[1], 1, is_fused);
+    let first = layer(&tape, leaves[0], leaves[1], is_fused);
     let mut sum = is_added.then_some(first);
     for reader in 0..readers as u32 {
         let weights = [leaf(2 + 2 * reader, [5, 4, 3, 3]), leaf(3 + 2 * reader, [4, 5, 3, 3])];
-        let middle = layer(&tape, first, weights[0], 1, is_fused);
-        let last = layer(&tape, middle, weights[1], 1, is_fused);
+        let middle = layer(&tape, first, weights[0], is_fused);
+        let last = layer(&tape, middle, weights[1], is_fused);
         sum = Some(sum.map_or(last, |sum| tape.add(sum, last).unwrap()));
         leaves.extend(weights);
     }

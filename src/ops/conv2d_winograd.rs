@@ -231,8 +231,8 @@ impl<'a> Launch<'a> {
 }
 
 /// The length of a line of coordinates that lie side by side: an odd multiple of 16 values, a cache line, so that the
-/// coordinates of a tile, which lie a line apart, do not all meet in one set of a cache. Up to the
-/// next multiple of four, what is past the count is a copy of the last, as `forth` makes it; the rest are gaps.
+/// coordinates of a tile, which lie a line apart, do not all meet in one set of a cache. Up to the next multiple of four, what is
+/// past the count is a copy of the last, as `forth` makes it; the rest are gaps.
 fn line(count: usize) -> usize {
     16 * (count.div_ceil(16) | 1)
 }
