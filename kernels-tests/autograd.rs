@@ -468,7 +468,7 @@ fn fifty_steps_use_no_more_memory_than_two() {
         losses.push(loss);
     });
     for (step, stats) in memory.iter().enumerate().skip(2) {
-        assert_eq!((stats.live, stats.pooled), (memory[1].live, memory[1].pooled), "after step {step}");
+        assert_eq!((stats.live, stats.held), (memory[1].live, memory[1].held), "after step {step}");
         assert_eq!((stats.peak, stats.peak_live), (memory[1].peak, memory[1].peak_live), "after step {step}");
     }
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;

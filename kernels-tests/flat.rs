@@ -31,7 +31,7 @@ fn wanted_steps() -> usize {
 fn memory(gpu: &Gpu) -> ([u64; 2], Option<u64>) {
     gpu.wait().unwrap();
     let memory = gpu.memory();
-    ([memory.live + memory.pooled, memory.peak], resident())
+    ([memory.held, memory.peak], resident())
 }
 
 fn assert_flat(

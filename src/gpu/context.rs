@@ -320,15 +320,20 @@ impl Gpu {
     }
 
     fn take(&self, elements: usize) -> Result<Rc<super::pool::Storage>> {
-        let taken = self.0.pool.take(&self.0.device, self.max_binding_bytes(), 4 * elements as u64);
+        // Cached bind groups and commands that are collected or under way hold buffers too.
+        let forget = || {
+            self.wait()?;
+            self.0.cache.borrow_mut().drop_bind_groups();
+            Ok(())
+        };
+        let take = || self.0.pool.take(&self.0.device, self.max_binding_bytes(), 4 * elements as u64, forget);
+        let taken = take();
         if !matches!(taken, Err(GpuError::OutOfMemory { .. })) {
             return taken;
         }
-        // Cached bind groups and collected commands hold buffers too.
-        self.flush()?;
-        self.0.cache.borrow_mut().drop_bind_groups();
+        forget()?;
         self.0.pool.trim();
-        self.0.pool.take(&self.0.device, self.max_binding_bytes(), 4 * elements as u64)
+        take()
     }
 
     fn upload(&self, span: &Span, bytes: &[u8]) -> Result<()> {

@@ -189,7 +189,7 @@ pub fn train_kept(
             learning_rate: settings.schedule.rate(settings.rate, at.step - 1, total_steps),
             images_per_second: moving.meter.images as f64 / at.seconds,
             seconds: at.seconds,
-            gpu_bytes: memory.live + memory.pooled,
+            gpu_bytes: memory.held,
             robustness,
             measured,
         };

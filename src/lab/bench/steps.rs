@@ -81,7 +81,7 @@ fn memory(gpu: &Gpu, kind: Kind, model: &str, batch: usize) -> Result<(f64, Step
         seconds = begun.elapsed().as_secs_f64();
         dispatches = gpu.dispatches() - before;
         let memory = gpu.memory();
-        *held = memory.live + memory.pooled;
+        *held = memory.held;
     }
     let memory = gpu.memory();
     let row = StepRow {

@@ -41,17 +41,19 @@ fn rehearse(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabE
     let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
     let mut moving = Moving { meter: LossMeter::new(gpu)?, optimizer, adversary };
     let order = gpu.empty_words(train.count())?;
-    // An epoch has batches of two sizes, and after them its evaluation. What comes later finds its memory in the pool.
     let whole = settings.batch.min(train.count());
     let rest = train.count() % settings.batch;
-    for count in [whole, whole, if rest > 0 { rest } else { whole }] {
-        let pictures = Pictures { order: &order, first: 0, count, pass: 1 };
-        lesson.step(&pictures, (0, 0.0), &mut moving)?;
-        moving.meter.read(gpu)?;
-    }
-    evaluate::quality(gpu, &network, &test, |_| {})?;
-    if let Some(adversary) = &mut moving.adversary {
-        adversary.measure(gpu, &network, [(&data.train, &train), (&data.test, &test)], settings.batch)?;
+    // An epoch has batches of two sizes, and after them its evaluation. The second one begins with what the first left.
+    for _ in 0..2 {
+        for count in [whole, whole, if rest > 0 { rest } else { whole }] {
+            let pictures = Pictures { order: &order, first: 0, count, pass: 1 };
+            lesson.step(&pictures, (0, 0.0), &mut moving)?;
+            moving.meter.read(gpu)?;
+        }
+        evaluate::quality(gpu, &network, &test, |_| {})?;
+        if let Some(adversary) = &mut moving.adversary {
+            adversary.measure(gpu, &network, [(&data.train, &train), (&data.test, &test)], settings.batch)?;
+        }
     }
     let memory = gpu.memory();
     Ok(Need { bytes: memory.peak, largest_binding: memory.largest_binding })
@@ -83,7 +85,7 @@ pub(super) fn plan(gpu: &Gpu, settings: &Settings, data: &DataSet, limit: Option
         Err(LabError::Gpu(GpuError::BindingTooLarge { .. })) => Ok(false),
         Err(error) => Err(error),
     };
-    // Batches larger than the set are the set's, and one that fits is never larger than one that does not.
+    // Batches larger than the set are the set's. What is found fits, and one picture more does not.
     let (mut fitting, mut failing) = (0, settings.batch.min(data.train.count()));
     while failing - fitting > 1 {
         let middle = fitting.midpoint(failing);
@@ -93,8 +95,7 @@ pub(super) fn plan(gpu: &Gpu, settings: &Settings, data: &DataSet, limit: Option
             failing = middle;
         }
     }
-    let advice =
-        if fitting > 0 { format!("use --batch {fitting} or less") } else { "no --batch is small enough".into() };
+    let advice = if fitting > 0 { format!("use --batch {fitting}") } else { "no --batch is small enough".into() };
     Err(LabError::Usage(format!("'{}' with a batch of {} {problem}: {advice}", settings.model, settings.batch)))
 }
 
