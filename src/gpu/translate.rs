@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use super::kernel::{Cache, UNIFORM_BYTES, Wanted};
 use super::{Gpu, GpuError, Result, adapter};
 
-/// A launch over nothing that takes longer than this was translated: the driver did not have the code.
-const TRANSLATED: Duration = Duration::from_millis(30);
+/// A launch over nothing that takes longer than this was translated: the driver did not have the code. The least of a step take
+/// 15 to 20 ms so, and with the code none takes more than 5.
+const TRANSLATED: Duration = Duration::from_millis(10);
 
 /// Devices side by side, at the most.
 const MAX_DEVICES: usize = 4;
