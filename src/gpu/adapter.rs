@@ -70,7 +70,7 @@ impl AdapterSummary {
 }
 
 /// Adapters for which the same kernels and tiles are good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AdapterKind {
     /// Mesa's software driver: single reads are dear, many sums to an invocation are not.
     Llvmpipe,

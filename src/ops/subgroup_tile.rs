@@ -1,11 +1,14 @@
 //! The tile of `conv2d_subgroup.wgsl` at stride 1: the one that costs least by what its parts were found to cost.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use crate::gpu::{AdapterKind, Gpu};
 
 use super::tiles::{ConvVariant, MOST_CHOSEN_SUMS, has_few_taps, shared};
 
 /// What a walk over the output computes, as far as it decides a tile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Walked {
     /// Channels that are summed over, and channels that are made.
     pub channels: [usize; 2],
@@ -33,6 +36,8 @@ struct Prices {
     sums: usize,
     /// No more rows and positions than these.
     most: [usize; 2],
+    /// Tiles that cost up to so many times the cheapest are taken for equal, and the one with the fewest sums is compiled soonest.
+    alike: f64,
 }
 
 const MESA_22: Prices = Prices {
@@ -43,9 +48,18 @@ const MESA_22: Prices = Prices {
     store: [6.0, 3.3],
     sums: 168,
     most: [8, MOST_POSITIONS],
+    alike: 1.0,
 };
-const MESA_25: Prices =
-    Prices { read: [5.6, 3.4], weight: 4.9, product: 0.51, carry: 0.43, store: [6.0, 3.4], sums: 160, ..MESA_22 };
+const MESA_25: Prices = Prices {
+    read: [5.6, 3.4],
+    weight: 4.9,
+    product: 0.51,
+    carry: 0.43,
+    store: [6.0, 3.4],
+    sums: 160,
+    alike: 1.12,
+    ..MESA_22
+};
 /// Nobody has measured this kernel on a GPU; it has no room for many sums. And SwiftShader takes twice as long to compile it
 /// with each store more.
 const OTHERS: Prices = Prices { sums: 32, most: [2, 4], ..MESA_22 };
@@ -55,6 +69,14 @@ const MOST_POSITIONS: usize = 14;
 /// Values of x at a time, from which on prices rise.
 const MOST_HELD: usize = 64;
 const MOST_CHANNELS: usize = 32;
+
+/// A walk on one kind of adapter, and what was chosen of its tile beforehand.
+type Asked = (Walked, AdapterKind, Option<[usize; 2]>);
+
+thread_local! {
+    /// Tiles found so far: a launch is to cost microseconds, and a thousand tiles are looked at.
+    static FOUND: RefCell<HashMap<Asked, [usize; 3]>> = RefCell::default();
+}
 
 impl Walked {
     /// The walk of a convolution at this stride, forward over x with this padding, or with a flipped kernel over the
@@ -82,23 +104,21 @@ impl Walked {
 
     /// Rows, positions and output channels to one invocation; `chosen` channels and positions chosen beforehand.
     pub fn tile(&self, gpu: &Gpu, chosen: Option<[usize; 2]>) -> [usize; 3] {
-        let prices = match gpu.adapter().kind() {
+        let kind = gpu.adapter().kind();
+        let prices = match kind {
             AdapterKind::LlvmpipeSince25 => MESA_25,
             AdapterKind::Llvmpipe => MESA_22,
             AdapterKind::OtherSoftware | AdapterKind::Gpu => OTHERS,
         };
-        self.cheapest(&prices, chosen)
+        FOUND.with_borrow_mut(|found| {
+            *found.entry((*self, kind, chosen)).or_insert_with(|| self.cheapest(&prices, chosen))
+        })
     }
 
     fn cheapest(&self, prices: &Prices, chosen: Option<[usize; 2]>) -> [usize; 3] {
         let ([_, channels], [height, width]) = (self.channels, self.grid);
-        let mut best = (f64::INFINITY, [1, 1, 1]);
-        let mut try_one = |tile| {
-            let cost = self.cost(prices, tile);
-            if cost < best.0 {
-                best = (cost, tile);
-            }
-        };
+        let mut tiles = Vec::new();
+        let mut try_one = |tile| tiles.push((self.cost(prices, tile), tile));
         for rows in 1..=prices.most[0].min(height) {
             if let Some([channels, positions]) = chosen {
                 if rows == 1 || rows * positions * channels <= MOST_CHOSEN_SUMS {
@@ -107,14 +127,20 @@ impl Walked {
                 continue;
             }
             for positions in 1..=prices.most[1].min(width) {
-                let fitting = prices.sums / (rows * positions);
+                let fitting = (prices.sums / (rows * positions)).min(MOST_CHANNELS);
                 let held = rows * (positions + self.taps[1] - 1);
-                if rows * positions == 1 || fitting > 0 && held <= MOST_HELD {
-                    try_one([rows, positions, shared(channels, fitting.min(MOST_CHANNELS))]);
+                if rows * positions == 1 || held <= MOST_HELD {
+                    // Those that channels can be shared out in evenly.
+                    let blocks = (1..=fitting).filter(|&block| shared(channels, block) == block);
+                    blocks.for_each(|block| try_one([rows, positions, block]));
                 }
             }
         }
-        best.1
+        let least = tiles.iter().map(|(cost, _)| *cost).fold(f64::INFINITY, f64::min);
+        tiles.retain(|(cost, _)| *cost <= prices.alike * least);
+        // Of equally many sums the cheapest.
+        tiles.sort_by(|one, other| one.0.total_cmp(&other.0));
+        tiles.iter().min_by_key(|(_, tile)| tile.iter().product::<usize>()).map_or([1, 1, 1], |(_, tile)| *tile)
     }
 
     /// Nanoseconds of eight images.
@@ -164,7 +190,7 @@ mod tests {
         let conv2 = Walked { channels: [6, 16], grid: [10, 10], taps: [5, 5], padding: 0 };
         let tiles = |prices| [CONV1, pixels, conv2].map(|walked| walked.cheapest(&prices, None));
         assert_eq!(tiles(MESA_22), [[7, 4, 6], [4, 8, 3], [2, 10, 8]]);
-        assert_eq!(tiles(MESA_25), [[4, 4, 6], [4, 8, 3], [2, 10, 8]]);
+        assert_eq!(tiles(MESA_25), [[2, 4, 6], [2, 8, 3], [5, 2, 8]]);
         for prices in [MESA_22, MESA_25, OTHERS] {
             for extent in 1..20 {
                 for channels in [1, 5, 40] {
