@@ -1,28 +1,34 @@
 // avg_pool: y = the mean of x over a KH x KW window at stride S; padding counts as zeros (PyTorch's
 // default, count_include_pad). Global average pooling is a window as large as the plane.
 // Backward: dx = the sum of dy / (KH KW) over the windows that cover the pixel.
-// KH, KW, S: window and stride. Grid: linear over the outputs (forward) or inputs (backward), 64 a workgroup.
+// backward_tiles is for windows that tile the plane without rest (KH = KW = S, no padding): each window then writes its own
+// pixels, and reads once in place of KH KW times.
+// KH, KW, S: window and stride. IN_H, IN_W, OUT_H, OUT_W: constants, because a software adapter divides by them lane by lane
+// where they are not. Grid: linear over the outputs (forward, backward_tiles) or inputs (backward), 64 a workgroup.
 
-struct Params { planes: u32, in_h: u32, in_w: u32, out_h: u32, out_w: u32, padding: u32 }
+struct Params { planes: u32, padding: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * p.out_h * p.out_w { return; }
-    let ox = i % p.out_w;
-    let oy = (i / p.out_w) % p.out_h;
-    let start = (i / (p.out_w * p.out_h)) * p.in_h * p.in_w;
+    if i >= p.planes * OUT_H * OUT_W { return; }
+    let ox = i % OUT_W;
+    let oy = (i / OUT_W) % OUT_H;
+    let start = (i / (OUT_W * OUT_H)) * IN_H * IN_W;
     var sum = 0.0;
     for (var ky = 0u; ky < KH; ky++) {
         for (var kx = 0u; kx < KW; kx++) {
             // Unsigned wrap-around makes a negative place a huge one.
             let iy = oy * S + ky - p.padding;
             let ix = ox * S + kx - p.padding;
-            if (iy < p.in_h) & (ix < p.in_w) { sum += x[start + iy * p.in_w + ix]; }
+            if (iy < IN_H) & (ix < IN_W) { sum += x[start + iy * IN_W + ix]; }
         }
     }
     y[i] = sum * (1.0 / f32(KH * KW));
@@ -32,18 +38,33 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
 fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * p.in_h * p.in_w { return; }
-    let ix = i % p.in_w;
-    let iy = (i / p.in_w) % p.in_h;
-    let start = (i / (p.in_w * p.in_h)) * p.out_h * p.out_w;
-    // Windows oy with oy S <= iy + padding < oy S + KH. Here x is dy and y is dx.
-    let last_y = min((iy + p.padding) / S, p.out_h - 1u);
-    let last_x = min((ix + p.padding) / S, p.out_w - 1u);
+    if i >= p.planes * IN_H * IN_W { return; }
+    let ix = i % IN_W;
+    let iy = (i / IN_W) % IN_H;
+    let start = (i / (IN_W * IN_H)) * OUT_H * OUT_W;
+    // Windows oy with oy S <= iy + padding < oy S + KH.
+    let last_y = min((iy + p.padding) / S, OUT_H - 1u);
+    let last_x = min((ix + p.padding) / S, OUT_W - 1u);
+    let first_x = (max(ix + p.padding + S, KW) - KW) / S;
     var sum = 0.0;
     for (var oy = (max(iy + p.padding + S, KH) - KH) / S; oy <= last_y; oy++) {
-        for (var ox = (max(ix + p.padding + S, KW) - KW) / S; ox <= last_x; ox++) {
-            sum += x[start + oy * p.out_w + ox];
+        for (var ox = first_x; ox <= last_x; ox++) {
+            sum += dy[start + oy * OUT_W + ox];
         }
     }
-    y[i] = sum * (1.0 / f32(KH * KW));
+    dx[i] = sum * (1.0 / f32(KH * KW));
+}
+
+@compute @workgroup_size(64)
+fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                  @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.planes * OUT_H * OUT_W { return; }
+    let gradient = dy[i] * (1.0 / f32(KH * KW));
+    let corner = (i / OUT_W) * (S * IN_W) + (i % OUT_W) * S;
+    for (var ky = 0u; ky < KH; ky++) {
+        for (var kx = 0u; kx < KW; kx++) {
+            dx[corner + ky * IN_W + kx] = gradient;
+        }
+    }
 }

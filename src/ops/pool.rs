@@ -13,23 +13,23 @@ static MAX_PAIRS: Kernel = kernel!("max_pool", "max_pool_pairs", "forward", "rww
 static MAX_BACKWARD_PAIRS: Kernel = kernel!("max_pool_backward", "max_pool_pairs", "backward", "rrrw");
 static AVERAGE: Kernel = kernel!("avg_pool", "avg_pool", "forward", "rw");
 static AVERAGE_BACKWARD: Kernel = kernel!("avg_pool_backward", "avg_pool", "backward", "rw");
+static AVERAGE_BACKWARD_TILES: Kernel = kernel!("avg_pool_backward", "avg_pool", "backward_tiles", "rw");
 
+/// Extents are constants of the kernels.
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
 struct Params {
     planes: u32,
-    input: [u32; 2],
-    output: [u32; 2],
     padding: u32,
 }
 
-fn params(input: [usize; 4], output: [usize; 4], padding: usize) -> Params {
-    Params {
-        planes: (input[0] * input[1]) as u32,
-        input: [input[2] as u32, input[3] as u32],
-        output: [output[2] as u32, output[3] as u32],
-        padding: padding as u32,
-    }
+fn params(input: [usize; 4], padding: usize) -> Params {
+    Params { planes: (input[0] * input[1]) as u32, padding: padding as u32 }
+}
+
+fn extents(input: [usize; 4], output: [usize; 4]) -> [Const; 4] {
+    let [[.., in_h, in_w], [.., out_h, out_w]] = [input, output].map(|dims| dims.map(|extent| extent as u32));
+    [("IN_H", in_h), ("IN_W", in_w), ("OUT_H", out_h), ("OUT_W", out_w)]
 }
 
 fn output_dims(operation: &'static str, x: &Tensor, kernel: [usize; 2], window: Window) -> Result<[usize; 4]> {
@@ -42,25 +42,13 @@ fn output_dims(operation: &'static str, x: &Tensor, kernel: [usize; 2], window: 
     Ok([batch, channels, height, window.output(operation, width, kernel[1])?])
 }
 
-/// The parameters of max-pooling, whose extents are constants.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-struct MaxParams {
-    planes: u32,
-    padding: u32,
-}
-
-fn max_params(input: [usize; 4], padding: usize) -> MaxParams {
-    MaxParams { planes: (input[0] * input[1]) as u32, padding: padding as u32 }
-}
-
 /// The largest of each k x k window, and where in its plane it stood; ReLU can be fused.
 pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window, relu: bool) -> Result<(Tensor, Words)> {
     let dims = output_dims("max_pool", x, [kernel; 2], window)?;
     let (y, winners) = (gpu.empty(dims)?, gpu.empty_words(dims.iter().product())?);
     let input = dims4("max_pool", "the input", x)?;
     let consts = max_consts(kernel, window, relu, input, dims);
-    let params = max_params(input, window.padding);
+    let params = params(input, window.padding);
     let spans = [x.span(), y.span(), winners.span()];
     if in_pairs(kernel, window, input) {
         launch_flat(gpu, &MAX_PAIRS, &consts, &params, &spans, y.count() / 2)?;
@@ -110,20 +98,24 @@ pub fn max_backward(
         GpuError::expect_shape(name, "the output", y.shape(), dy.shape())?;
     }
     let consts = max_consts(kernel, window, pooled.relu.is_some(), input, output);
-    let params = max_params(input, window.padding);
+    let params = params(input, window.padding);
     // Without ReLU something must be bound all the same; the kernel does not read it.
     let spans = [dy.span(), pooled.winners.span(), pooled.relu.unwrap_or(dy).span(), dx.span()];
     if in_pairs(kernel, window, input) {
         return launch_flat(gpu, &MAX_BACKWARD_PAIRS, &consts, &params, &spans, dy.count() / 2);
     }
-    let tiles = kernel == window.stride
-        && window.padding == 0
-        && input[2] == output[2] * kernel
-        && input[3] == output[3] * kernel;
-    if tiles {
+    if tile([kernel; 2], window, input, output) {
         return launch_flat(gpu, &MAX_BACKWARD_TILES, &consts, &params, &spans, dy.count());
     }
     launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &spans, dx.count())
+}
+
+/// Whether windows tile the plane without rest.
+fn tile(kernel: [usize; 2], window: Window, input: [usize; 4], output: [usize; 4]) -> bool {
+    kernel == [window.stride; 2]
+        && window.padding == 0
+        && input[2] == output[2] * window.stride
+        && input[3] == output[3] * window.stride
 }
 
 /// Whether windows tile the plane in pairs, whose pixels are vectors of four: `shaders/max_pool_pairs.wgsl` pools them.
@@ -131,35 +123,34 @@ pub(crate) fn in_pairs(kernel: usize, window: Window, [_, _, height, width]: [us
     kernel == 2 && window == Window::new(2, 0) && height.is_multiple_of(2) && width.is_multiple_of(4)
 }
 
-fn max_consts(kernel: usize, window: Window, relu: bool, input: [usize; 4], output: [usize; 4]) -> [Const; 7] {
-    [
-        ("K", kernel as u32),
-        ("S", window.stride as u32),
-        ("RELU", u32::from(relu)),
-        ("IN_H", input[2] as u32),
-        ("IN_W", input[3] as u32),
-        ("OUT_H", output[2] as u32),
-        ("OUT_W", output[3] as u32),
-    ]
+fn max_consts(kernel: usize, window: Window, relu: bool, input: [usize; 4], output: [usize; 4]) -> Vec<Const> {
+    let own = [("K", kernel as u32), ("S", window.stride as u32), ("RELU", u32::from(relu))];
+    own.into_iter().chain(extents(input, output)).collect()
 }
 
 /// The mean of each window of `kernel` = [height, width]; padding counts as zeros.
 pub fn average_forward(gpu: &Gpu, x: &Tensor, kernel: [usize; 2], window: Window) -> Result<Tensor> {
     let dims = output_dims("avg_pool", x, kernel, window)?;
     let y = gpu.empty(dims)?;
-    let params = params(dims4("avg_pool", "the input", x)?, dims, window.padding);
-    launch_flat(gpu, &AVERAGE, &average_consts(kernel, window), &params, &[x.span(), y.span()], y.count())?;
+    let input = dims4("avg_pool", "the input", x)?;
+    let consts = average_consts(kernel, window, input, dims);
+    launch_flat(gpu, &AVERAGE, &consts, &params(input, window.padding), &[x.span(), y.span()], y.count())?;
     Ok(y)
 }
 
 /// Spreads each `dy` evenly over its window.
 pub fn average_backward(gpu: &Gpu, dy: &Tensor, kernel: [usize; 2], window: Window, dx: &Tensor) -> Result<()> {
     let (input, output) = gradient_dims("avg_pool_backward", dy, dx, kernel, window)?;
-    let params = params(input, output, window.padding);
-    let spans = [dy.span(), dx.span()];
-    launch_flat(gpu, &AVERAGE_BACKWARD, &average_consts(kernel, window), &params, &spans, dx.count())
+    let consts = average_consts(kernel, window, input, output);
+    let (launched, count) = if tile(kernel, window, input, output) {
+        (&AVERAGE_BACKWARD_TILES, dy.count())
+    } else {
+        (&AVERAGE_BACKWARD, dx.count())
+    };
+    launch_flat(gpu, launched, &consts, &params(input, window.padding), &[dy.span(), dx.span()], count)
 }
 
-fn average_consts(kernel: [usize; 2], window: Window) -> [Const; 3] {
-    [("KH", kernel[0] as u32), ("KW", kernel[1] as u32), ("S", window.stride as u32)]
+fn average_consts(kernel: [usize; 2], window: Window, input: [usize; 4], output: [usize; 4]) -> Vec<Const> {
+    let own = [("KH", kernel[0] as u32), ("KW", kernel[1] as u32), ("S", window.stride as u32)];
+    own.into_iter().chain(extents(input, output)).collect()
 }
