@@ -11,7 +11,7 @@ use common::cases::bits;
 use common::gpu;
 use safetensors::SafeTensors;
 use shadegrad::attack::{
-    AttackError, Attacker, Bim, Convention, Method, MiFgsm, Pgd, RFgsm, Target, input_gradient, logits,
+    AttackError, Attacker, Bim, Convention, Method, MiFgsm, Pgd, RFgsm, Target, fgsm_into, input_gradient, logits,
 };
 use shadegrad::autograd::Tape;
 use shadegrad::data::{Images, SIZE, few_shapes};
@@ -22,6 +22,7 @@ use shadegrad::models::architecture;
 use shadegrad::nn::{Architecture, Layer, Mode, Network, Task};
 use shadegrad::ood::scores;
 use shadegrad::ops::conv2d::Window;
+use shadegrad::ops::perturb;
 use shadegrad::random::{Purpose, Stream};
 use trained::trained;
 
@@ -293,6 +294,34 @@ fn the_gradient_does_not_depend_on_the_batch_size() {
     };
     let together = run(&x, &[0, 1, 2, 3, 4, 5, 6, 7], 100);
     assert_eq!(&together[5 * SIZE..6 * SIZE], run(&one, &[5], 105));
+}
+
+/// Attacks that want no more than signs take the gradient by the normalised pixels.
+#[test]
+fn signs_found_beyond_the_normalisation_are_the_gradients() {
+    let gpu = gpu();
+    let (x, _) = made(&gpu, 4);
+    let labels = gpu.words(&[3, 1, 4, 1]).unwrap();
+    for model in ["lenet", "fast"] {
+        let network = Network::new(&gpu, architecture(model).unwrap(), 7).unwrap();
+        let gradient = input_gradient(&gpu, &network, &x, &labels, Mode::Evaluation).unwrap();
+        assert!(gpu.read(&gradient).unwrap().iter().any(|&slope| slope != 0.0));
+        let wanted = gpu.read(&perturb::step(&gpu, &x, &gradient, 0.03, None).unwrap()).unwrap();
+        let out = gpu.empty(x.shape()).unwrap();
+        fgsm_into(&gpu, &network, &x, &labels, 0.03, &out).unwrap();
+        assert_eq!(bits(&gpu.read(&out).unwrap()), bits(&wanted), "{model}");
+        // One step of PGD from the picture itself, in either mode: R+FGSM's and PGD's signs are found alike.
+        for convention in [Convention::Pixels, Convention::Lab] {
+            let attacker = Attacker::new(&gpu, &network, convention, 1).unwrap();
+            let batch = attacker.batch(&x, &[3, 1, 4, 1], 0).unwrap();
+            let one = Method::Bim(Bim { steps: 1, step_size: Some(0.03) });
+            let [bim, fgsm] = [one, Method::Fgsm]
+                .map(|method| bits(&gpu.read(&batch.attack(method, Target::Untargeted, 0.03).unwrap()).unwrap()));
+            let away = bim.iter().zip(&fgsm).filter(|(bim, fgsm)| bim.abs_diff(**fgsm) > 1).count();
+            // The ball's border is x + eps rounded, as FGSM's own step is, or one value beside it.
+            assert_eq!(away, 0, "{model}, {}", convention.name());
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,9 @@ use common::cases::{Place, bits, extent, for_cases, refused};
 use common::{assert_close, check_gradients, gpu, operand};
 use proptest::prelude::*;
 use shadegrad::gpu::Shape;
+use shadegrad::lab::workload::{Kind, Workload};
+use shadegrad::models::architecture;
+use shadegrad::nn::Network;
 use shadegrad::ops::normalize;
 use shadegrad::selftest::reference::normalize::affine as reference;
 
@@ -69,4 +72,36 @@ fn shapes_that_do_not_fit_are_refused() {
     refused(normalize::backward(&gpu, &x, &four, &three, &zeros(&[2, 3, 4, 4])), &["normalize", "[4]", "[3]"]);
     let small = zeros(&[2, 3, 4, 3]);
     refused(normalize::backward(&gpu, &x, &three, &three, &small), &["normalize", "[2, 3, 4, 3]", "[2, 3, 4, 4]"]);
+}
+
+/// Training gathers its pictures normalised, by a table of a byte's 256 values.
+#[test]
+fn a_table_of_levels_is_what_the_kernel_makes_of_them() {
+    let gpu = gpu();
+    for model in ["lenet", "lab", "fast", "ae3-lab"] {
+        let network = Network::new(&gpu, architecture(model).unwrap(), 1).unwrap();
+        let ramp: Vec<f32> = (0..3072u32).map(|i| (i % 256) as f32 / 255.0).collect();
+        let x = gpu.tensor([1, 3, 32, 32], &ramp).unwrap();
+        let made = gpu.read(&network.normalized(&gpu, &x).unwrap()).unwrap();
+        let levels = network.normalized_levels().unwrap();
+        assert_eq!(levels.len(), 3 * 256, "{model}");
+        for (i, made) in made.iter().enumerate() {
+            let level = levels[i / 1024 * 256 + i % 256];
+            // An adapter may round the product away or not.
+            assert!((made - level).abs() <= 2.5e-7 * level.abs().max(1.0), "{model}, {i}: {made}, {level}");
+        }
+    }
+}
+
+#[test]
+fn a_training_step_normalises_nothing_anew_and_an_attack_once() {
+    let gpu = gpu();
+    for (model, kind, wanted) in [("lenet", Kind::Train, 0), ("ae3-lab", Kind::Train, 0), ("lenet", Kind::Attack, 1)] {
+        let mut workload = Workload::new(&gpu, kind, model, 4).unwrap();
+        let launched = || gpu.dispatch_counts().get("normalize").copied().unwrap_or(0);
+        let (before, all) = (launched(), gpu.dispatches());
+        workload.step().unwrap();
+        let found = launched() - before;
+        assert!(found == wanted && gpu.dispatches() >= all + 20, "{model}, {}: {found}", kind.name());
+    }
 }

@@ -2,13 +2,13 @@
 //! that is not finite ends as a loss that is not.
 
 use crate::autograd::Tape;
-use crate::gpu::{Gpu, GpuError, Result, Tensor, Words};
+use crate::gpu::{Gpu, Result, Tensor, Words};
 use crate::nn::{Mode, Network};
 use crate::ops::elementwise;
 use crate::ops::noise::{self, Quantiles, Source};
 use crate::ops::perturb::{self, Ball};
 
-use super::input_gradient;
+use super::{input_signs, slope};
 
 /// Deviation of the start of TRADES's attack, in pixel units, as in the paper: at the picture itself the divergence has no
 /// slope.
@@ -34,7 +34,7 @@ impl Ascent {
         source: Source,
     ) -> Result<Tensor> {
         let start = perturb::random_start(gpu, x, self.eps as f32, source)?;
-        self.climb(gpu, x, start, |at| input_gradient(gpu, network, at, labels, Mode::Evaluation))
+        self.climb(gpu, x, start, |at| input_signs(gpu, network, at, labels, Mode::Evaluation))
     }
 
     /// Up KL(prediction for `x` || prediction for the attacked picture) from a normal start of deviation 0.001 around `x`
@@ -57,21 +57,18 @@ impl Ascent {
         drop(noise);
         self.climb(gpu, x, start, |at| {
             let tape = Tape::new(gpu);
-            let (bound, input) = (network.bind(&tape)?, tape.leaf(at));
-            let logits = network.forward(&tape, &bound, input, Mode::Evaluation)?;
-            let divergence = tape.kl_divergence(tape.leaf(&clean), logits)?;
-            let gradients = tape.backward(divergence, &[input])?;
-            let found = gradients.of(input).cloned();
-            found.ok_or_else(|| GpuError::operand("attack", "the divergence does not depend on the pixels"))
+            let (bound, input) = (network.bind(&tape)?, tape.leaf(&network.normalized(gpu, at)?));
+            let logits = network.forward_normalized(&tape, &bound, input, Mode::Evaluation)?;
+            slope(&tape, tape.kl_divergence(tape.leaf(&clean), logits)?, input)
         })
     }
 
-    /// From `start`, along whatever slope `slope` finds.
-    fn climb(self, gpu: &Gpu, x: &Tensor, start: Tensor, slope: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    /// From `start`, along the signs that `signs` finds.
+    fn climb(self, gpu: &Gpu, x: &Tensor, start: Tensor, signs: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let (step, ball) = (self.step_size as f32, Ball { centre: x, eps: self.eps as f32 });
         let mut at = start;
         for _ in 0..self.steps {
-            at = perturb::step(gpu, &at, &slope(&at)?, step, Some(ball))?;
+            at = perturb::step(gpu, &at, &signs(&at)?, step, Some(ball))?;
         }
         Ok(at)
     }

@@ -6,7 +6,7 @@ use crate::nn::{Mode, Network, Task};
 use crate::ops::{perturb, select};
 
 use super::check::{self, Bound, Snapshot};
-use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, logits};
+use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, input_signs, logits};
 
 /// Attacks one model for the length of a run, and knows what the model was before.
 pub struct Attacker<'a> {
@@ -171,6 +171,14 @@ impl Batch<'_> {
         let slope = input_gradient(gpu, network, at, &aim.labels, self.attacker.mode(self.first))?;
         self.attacker.settle()?;
         Ok(slope)
+    }
+
+    /// Something of the gradient's signs at `at`, in the run's mode.
+    pub(super) fn signs(&self, at: &Tensor, aim: &Aim) -> GpuResult<Tensor> {
+        let Attacker { gpu, network, .. } = *self.attacker;
+        let signs = input_signs(gpu, network, at, &aim.labels, self.attacker.mode(self.first))?;
+        self.attacker.settle()?;
+        Ok(signs)
     }
 
     /// Any method towards one target, at each `eps` in turn (the run's convention, the method's norm). A method that

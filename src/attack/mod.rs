@@ -24,7 +24,7 @@ mod deepfool;
 mod method;
 mod search;
 
-use crate::autograd::Tape;
+use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, GpuError, Result as GpuResult, Tensor, Words};
 use crate::nn::{Mode, Network};
 use crate::ops::perturb;
@@ -136,16 +136,28 @@ pub fn input_gradient(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, 
     let tape = Tape::new(gpu);
     let (bound, input) = (network.bind(&tape)?, tape.leaf(x));
     let logits = network.forward(&tape, &bound, input, mode)?;
-    let loss = tape.cross_entropy(logits, labels, 0.0)?;
-    let gradients = tape.backward(loss, &[input])?;
-    gradients.of(input).cloned().ok_or_else(|| GpuError::operand("attack", "the loss does not depend on the pixels"))
+    slope(&tape, tape.cross_entropy(logits, labels, 0.0)?, input)
+}
+
+/// Something of the same signs, for methods that want no more: the gradient by the normalised pixels. It saves a pass over
+/// the pixels.
+fn input_signs(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, mode: Mode) -> GpuResult<Tensor> {
+    let tape = Tape::new(gpu);
+    let (bound, input) = (network.bind(&tape)?, tape.leaf(&network.normalized(gpu, x)?));
+    let logits = network.forward_normalized(&tape, &bound, input, mode)?;
+    slope(&tape, tape.cross_entropy(logits, labels, 0.0)?, input)
+}
+
+/// The gradient of `loss` by `input`.
+fn slope(tape: &Tape, loss: Var, input: Var) -> GpuResult<Tensor> {
+    let found = tape.backward(loss, &[input])?.of(input).cloned();
+    found.ok_or_else(|| GpuError::operand("attack", "the loss does not depend on the pixels"))
 }
 
 /// FGSM away from the labels, unchecked and without a copy to the host, for adversarial training: the model is in
 /// evaluation mode; the pictures are written to `out`, which has the shape of `x`.
 pub fn fgsm_into(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, eps: f64, out: &Tensor) -> GpuResult<()> {
-    let gradient = input_gradient(gpu, network, x, labels, Mode::Evaluation)?;
-    perturb::step_into(gpu, x, &gradient, eps as f32, None, out)
+    perturb::step_into(gpu, x, &input_signs(gpu, network, x, labels, Mode::Evaluation)?, eps as f32, None, out)
 }
 
 /// The logits of `x` in evaluation mode, row after row. They may be anything: [`Batch::logits_of`] checks them.

@@ -65,10 +65,13 @@ impl Batch<'_> {
         };
         let step = aim.direction * step;
         for _ in 0..settings.steps {
-            let slope = self.slope(&at, aim)?;
             at = match settings.norm {
-                Norm::LInf => perturb::step(gpu, &at, &slope, step, Some(Ball { centre: &self.x, eps }))?,
+                Norm::LInf => {
+                    let ball = Ball { centre: &self.x, eps };
+                    perturb::step(gpu, &at, &self.signs(&at, aim)?, step, Some(ball))?
+                }
                 Norm::L2 => {
+                    let slope = self.slope(&at, aim)?;
                     let squares = reduce::each_image(gpu, Reduction::SumSquares, &slope)?;
                     let moved = displace::along(gpu, &at, &self.x, &slope, &squares, step)?;
                     let squares = reduce::each_image(gpu, Reduction::SumSquares, &moved)?;
@@ -112,9 +115,8 @@ impl Batch<'_> {
         let gpu = self.attacker.gpu;
         // A random step beyond the ball is one to its border.
         let start = perturb::random_corner(gpu, &self.x, first.min(eps), self.stream(0))?;
-        let slope = self.slope(&start, aim)?;
         let step = aim.direction * (eps - first).max(0.0);
-        let moved = perturb::step(gpu, &start, &slope, step, Some(Ball { centre: &self.x, eps }))?;
+        let moved = perturb::step(gpu, &start, &self.signs(&start, aim)?, step, Some(Ball { centre: &self.x, eps }))?;
         self.checked(moved, Bound::LInf(eps))
     }
 

@@ -98,7 +98,8 @@ pub fn train_kept(
     let per_epoch = train.count().div_ceil(settings.batch);
     let total_steps = (u64::from(settings.epochs) * per_epoch as u64).min(settings.steps.unwrap_or(u64::MAX));
     let tape = Tape::new(gpu);
-    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
+    let set = Lesson::set(gpu, settings, &network, &train)?;
+    let lesson = Lesson { gpu, settings, network: &network, set: &set, tape: &tape };
     let mut moving = Moving { meter: LossMeter::new(gpu)?, optimizer, adversary };
     let (replays, rolls_back) = settings.adversarial.map_or((1, false), |chosen| (chosen.replays(), chosen.roll_back));
     let (mut at, mut refuge) = (Position::default(), None);

@@ -6,6 +6,7 @@ use crate::data::fake_data;
 use crate::gpu::{Gpu, GpuError, Tensor, Words};
 use crate::models;
 use crate::nn::{Network, Optimizer, Task};
+use crate::ops::gather::ByteSet;
 
 use super::LabError;
 use super::evaluate::Resident;
@@ -47,7 +48,7 @@ pub struct Workload {
     network: Network,
     moving: Moving,
     tape: Tape,
-    set: Resident,
+    set: ByteSet,
     order: Words,
     steps: u64,
     /// The attacked batch, its labels, and where its pictures go.
@@ -68,17 +69,18 @@ impl Workload {
         let network = Network::new(gpu, plan, settings.seed)?;
         let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
         let images = fake_data(0, 0, batch);
-        let set = Resident::new(gpu, &images)?;
+        let pictures = Resident::new(gpu, &images)?;
         let order = gpu.words(&(0..batch as u32).collect::<Vec<_>>())?;
         let attacked = match kind {
             Kind::Train => None,
             Kind::Attack => {
                 let labels: Vec<u32> = images.labels.iter().map(|&label| u32::from(label)).collect();
-                let x = set.pixels(gpu, 0, batch)?;
+                let x = pictures.pixels(gpu, 0, batch)?;
                 let out = gpu.empty(x.shape())?;
                 Some((x, gpu.words(&labels)?, out))
             }
         };
+        let set = Lesson::set(gpu, &settings, &network, &pictures)?;
         let (moving, tape) = (Moving { meter: LossMeter::new(gpu)?, optimizer, adversary: None }, Tape::new(gpu));
         Ok(Self { gpu: gpu.clone(), kind, settings, network, moving, tape, set, order, steps: 0, attacked })
     }
@@ -94,8 +96,7 @@ impl Workload {
         if let Some((x, labels, out)) = &self.attacked {
             return Ok(attack::fgsm_into(gpu, &self.network, x, labels, 8.0 / 255.0, out)?);
         }
-        let lesson =
-            Lesson { gpu, settings: &self.settings, network: &self.network, train: &self.set, tape: &self.tape };
+        let lesson = Lesson { gpu, settings: &self.settings, network: &self.network, set: &self.set, tape: &self.tape };
         let pictures = Pictures { order: &self.order, first: 0, count: self.settings.batch, pass: 1 };
         lesson.step(&pictures, (self.steps, self.settings.rate), &mut self.moving)?;
         self.steps += 1;

@@ -5,6 +5,7 @@ use crate::gpu::{Gpu, GpuError, Result, Shape, Tensor};
 use crate::ops::batch_norm::{Running, Settings};
 use crate::ops::conv2d::Window;
 use crate::ops::dropout::Mask;
+use crate::ops::normalize;
 
 use super::layer::{Layer, Mode};
 use super::parameters::{Parameters, Spec};
@@ -159,18 +160,48 @@ impl Network {
         }
     }
 
+    /// What a first normalisation makes of pixels `x`; `x` itself where the plan begins without one. The loss's gradient by
+    /// it has the signs of that by the pixels, since deviations are above 0.
+    pub fn normalized(&self, gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
+        match self.buffers.first() {
+            Some(Buffer::Normalize { factor, offset, .. }) => normalize::forward(gpu, x, factor, offset),
+            _ => Ok(x.clone()),
+        }
+    }
+
+    /// The same of all 256 values of a byte in each channel, [C, 256]; nothing where the plan begins without a normalisation.
+    pub fn normalized_levels(&self) -> Option<Vec<f32>> {
+        let Some(Layer::Normalize { mean, std }) = self.architecture.layers.first() else { return None };
+        let of_channel = |(&mean, &std): (&f32, &f32)| {
+            let (factor, offset) = normalize::affine(mean, std);
+            (0..256u32).map(move |level| level as f32 / 255.0 * factor + offset)
+        };
+        Some(mean.iter().zip(std).flat_map(of_channel).collect())
+    }
+
     /// Runs the network on `x` [N, C, H, W].
     pub fn forward(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<Var> {
         Ok(self.forward_with_features(tape, bound, x, mode)?.1)
     }
 
+    /// Runs the network on what [`Network::normalized`] made of pixels.
+    pub fn forward_normalized(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<Var> {
+        let begins_so = matches!(self.buffers.first(), Some(Buffer::Normalize { .. }));
+        Ok(self.run(tape, bound, (x, usize::from(begins_so)), mode)?.1)
+    }
+
     /// What the last layer is given (the penultimate features of a classifier, [N, D]), and what it makes of it.
     pub fn forward_with_features(&self, tape: &Tape, bound: &Bound, x: Var, mode: Mode) -> Result<(Var, Var)> {
+        self.run(tape, bound, (x, 0), mode)
+    }
+
+    /// The layers from number `first` on.
+    fn run(&self, tape: &Tape, bound: &Bound, (x, first): (Var, usize), mode: Mode) -> Result<(Var, Var)> {
         let (mut before, mut value) = (x, x);
         let mut leaves = bound.0.iter().copied();
         let mut next =
             || leaves.next().ok_or_else(|| GpuError::operand("network", "the bound parameters are another network's"));
-        for (number, (layer, buffer)) in self.architecture.layers.iter().zip(&self.buffers).enumerate() {
+        for (number, (layer, buffer)) in self.architecture.layers.iter().zip(&self.buffers).enumerate().skip(first) {
             before = value;
             value = match (layer, buffer) {
                 // What is frozen is a leaf that nobody wants a gradient of, so none is computed.
@@ -226,8 +257,8 @@ impl Buffer {
     fn of(gpu: &Gpu, layer: &Layer) -> Result<Self> {
         Ok(match layer {
             Layer::Normalize { mean, std } => {
-                let factor: Vec<f32> = std.iter().map(|std| 1.0 / std).collect();
-                let offset: Vec<f32> = mean.iter().zip(std).map(|(mean, std)| -mean / std).collect();
+                let channels = mean.iter().zip(std).map(|(&mean, &std)| normalize::affine(mean, std));
+                let (factor, offset): (Vec<f32>, Vec<f32>) = channels.unzip();
                 Self::Normalize {
                     factor: gpu.tensor([3], &factor)?,
                     offset: gpu.tensor([3], &offset)?,

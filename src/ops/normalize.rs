@@ -13,6 +13,11 @@ struct Params {
 
 static NORMALIZE: [Kernel; 2] = value_kernels!("normalize", "normalize", "normalize_channels", "rrrw");
 
+/// Factor and offset for a channel of this mean and standard deviation.
+pub fn affine(mean: f32, std: f32) -> (f32, f32) {
+    (1.0 / std, -mean / std)
+}
+
 /// `y[n, c, ..] = factor[c] x[n, c, ..] + offset[c]` for `x` of [N, C, H, W].
 pub fn forward(gpu: &Gpu, x: &Tensor, factor: &Tensor, offset: &Tensor) -> Result<Tensor> {
     let y = gpu.empty(x.shape())?;

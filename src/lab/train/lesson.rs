@@ -1,9 +1,9 @@
 //! One step of training.
 
 use crate::autograd::{Tape, Var};
-use crate::gpu::{Gpu, Words};
+use crate::gpu::{Gpu, Result as GpuResult, Words};
 use crate::nn::{Mode, Network, Optimizer, Task};
-use crate::ops::gather::{self, Augment};
+use crate::ops::gather::{self, Augment, ByteSet};
 
 use super::super::LabError;
 use super::super::evaluate::Resident;
@@ -16,7 +16,8 @@ pub(in crate::lab) struct Lesson<'a> {
     pub gpu: &'a Gpu,
     pub settings: &'a Settings,
     pub network: &'a Network,
-    pub train: &'a Resident,
+    /// What [`Lesson::set`] made.
+    pub set: &'a ByteSet,
     pub tape: &'a Tape,
 }
 
@@ -37,6 +38,13 @@ pub(in crate::lab) struct Pictures<'a> {
 }
 
 impl Lesson<'_> {
+    /// The training set as the steps want it: what normalisation makes of its pixels, unless those are attacked before.
+    pub fn set(gpu: &Gpu, settings: &Settings, network: &Network, train: &Resident) -> GpuResult<ByteSet> {
+        let attacks = settings.adversarial.is_some() && network.architecture().task == Task::Classify;
+        let levels = if attacks { None } else { network.normalized_levels() };
+        levels.map_or_else(|| Ok(train.set.clone()), |levels| train.set.clone().with_levels(gpu, &levels))
+    }
+
     /// Step number `step` (from 0) of the run with its learning rate: the loss goes to the meter, the weights move.
     pub fn step(
         &self,
@@ -44,7 +52,7 @@ impl Lesson<'_> {
         (step, rate): (u64, f64),
         moving: &mut Moving,
     ) -> Result<(), LabError> {
-        let Self { gpu, settings, network, train, tape } = self;
+        let Self { gpu, settings, network, set, tape } = self;
         let augmented = settings.flip || settings.shift > 0;
         let augment = augmented.then_some(Augment {
             flip: settings.flip,
@@ -52,7 +60,7 @@ impl Lesson<'_> {
             seed: settings.seed,
             epoch: pass,
         });
-        let (x, labels) = gather::batch(gpu, &train.set, order, first, count, augment)?;
+        let (x, labels) = gather::batch(gpu, set, order, first, count, augment)?;
         let bound = network.bind(tape)?;
         let mode = Mode::Training { seed: settings.seed, step: step as u32 };
         let (loss, pixels) = match (network.architecture().task, &mut moving.adversary) {
@@ -60,13 +68,13 @@ impl Lesson<'_> {
                 adversary.learn((tape, network, &bound), (x, labels), (step, mode), settings.smoothing)?
             }
             (Task::Classify, None) => {
-                let output = network.forward(tape, &bound, tape.leaf(&x), mode)?;
+                let output = network.forward_normalized(tape, &bound, tape.leaf(&x), mode)?;
                 (tape.cross_entropy_mean(output, &labels, settings.smoothing)?, None)
             }
             (Task::Reconstruct, _) => {
                 let x = tape.leaf(&x);
-                let output = network.forward(tape, &bound, x, mode)?;
-                (tape.mse_mean(output, network.target(tape, x)?)?, None)
+                let output = network.forward_normalized(tape, &bound, x, mode)?;
+                (tape.mse_mean(output, x)?, None)
             }
         };
         moving.meter.add(gpu, &tape.value(loss)?, count)?;

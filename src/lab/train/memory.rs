@@ -38,7 +38,8 @@ fn rehearse(gpu: &Gpu, settings: &Settings, data: &DataSet) -> Result<Need, LabE
     let optimizer = Optimizer::new(gpu, settings.optimizer, network.parameters())?;
     let (train, test) = (Resident::new(gpu, &data.train)?, Resident::new(gpu, &data.test)?);
     let tape = Tape::new(gpu);
-    let lesson = Lesson { gpu, settings, network: &network, train: &train, tape: &tape };
+    let set = Lesson::set(gpu, settings, &network, &train)?;
+    let lesson = Lesson { gpu, settings, network: &network, set: &set, tape: &tape };
     let mut moving = Moving { meter: LossMeter::new(gpu)?, optimizer, adversary };
     let order = gpu.empty_words(train.count())?;
     let whole = settings.batch.min(train.count());
