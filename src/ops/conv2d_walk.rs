@@ -229,7 +229,9 @@ impl Walk {
             None => tiles::tile(gpu, variant, [out_c, grid_h, grid_w], [height, width], self.input_stride, chosen),
         };
         let each = walked.map_or(1, |walked| walked.at_a_time(positions));
-        let (span, lines) = ((positions - 1) * self.input_stride + width, (rows - 1) * self.input_stride + height);
+        let whole = walked.and_then(|walked| walked.whole(positions));
+        let span = whole.unwrap_or((positions - 1) * self.input_stride + width);
+        let lines = (rows - 1) * self.input_stride + height;
         let at_once = if self.takes_few_taps() { height * width } else { width };
         let consts = [
             ("MB", channels),
@@ -239,6 +241,9 @@ impl Walk {
             ("REST", (channels - 1) * rows * positions),
             ("XB", positions),
             ("SPAN", span),
+            ("PAIRED", if whole.is_some() { 0 } else { positions }),
+            ("WIDTH", whole.unwrap_or(0)),
+            ("BESIDE", if whole.is_some() { width - 1 } else { 0 }),
             ("EACH", each),
             ("READS", span / each),
             ("STORES", positions / each),

@@ -94,11 +94,22 @@ impl Walked {
         is_its.then_some(Self { channels, grid, taps: [kernel; 2], padding })
     }
 
+    /// Columns of a line of x where a block of so many positions is a whole row, and the padding on both sides all that the kernel
+    /// reaches: then it holds those inside alone, and all of them meet every tap.
+    pub fn whole(&self, positions: usize) -> Option<usize> {
+        let beside = self.taps[1] - 1;
+        let is_whole = positions == self.grid[1] && self.padding == beside as isize && positions > beside;
+        is_whole.then(|| positions - beside)
+    }
+
     /// How many values lie side by side in every vector that a line of x, or of the output, is made of: 4, 2 or 1, for
     /// so many positions to a line. Lines begin and end with a whole vector, which lies in the padding or outside it.
     pub fn at_a_time(&self, positions: usize) -> usize {
         // What is read is as wide as the output and the kernel's reach, less the padding on both sides.
-        let extents = [self.grid[1], self.padding.unsigned_abs(), self.taps[1] - 1, positions];
+        let extents = match self.whole(positions) {
+            Some(width) => [positions, width, 0, 0],
+            None => [self.grid[1], self.padding.unsigned_abs(), self.taps[1] - 1, positions],
+        };
         [4, 2].into_iter().find(|each| extents.iter().all(|extent| extent.is_multiple_of(*each))).unwrap_or(1)
     }
 
@@ -128,7 +139,7 @@ impl Walked {
             }
             for positions in 1..=prices.most[1].min(width) {
                 let fitting = (prices.sums / (rows * positions)).min(MOST_CHANNELS);
-                let held = rows * (positions + self.taps[1] - 1);
+                let held = rows * self.whole(positions).unwrap_or(positions + self.taps[1] - 1);
                 if rows * positions == 1 || held <= MOST_HELD {
                     // Those that channels can be shared out in evenly.
                     let blocks = (1..=fitting).filter(|&block| shared(channels, block) == block);
@@ -147,11 +158,14 @@ impl Walked {
     fn cost(&self, prices: &Prices, [rows, positions, channels]: [usize; 3]) -> f64 {
         let ([summed, made], [height, width], [kh, kw]) = (self.channels, self.grid, self.taps);
         let in_vectors = usize::from(self.at_a_time(positions) > 1);
-        let (sums, span) = ((rows * positions * channels) as f64, (positions + kw - 1) as f64);
+        let sums = (rows * positions * channels) as f64;
+        // Values of a line, and how many of them a row's sums meet at each tap.
+        let [span, met] = self.whole(positions).map_or([positions + kw - 1, positions], |width| [width; 2]);
+        let (span, products) = (span as f64, (rows * channels * met * kw) as f64);
         let line = span * prices.read[in_vectors];
         let carried = span * (rows - 1) as f64 * prices.carry;
         let weights = (channels * kw).div_ceil(8) as f64 * prices.weight;
-        let turn = weights + sums * kw as f64 * prices.product + line + carried;
+        let turn = weights + products * prices.product + line + carried;
         // A turn is a row of taps: those that meet nothing but padding are left out.
         let blocks = height.div_ceil(rows);
         let read = height as isize + kh as isize - 1 - 2 * self.padding;
@@ -211,10 +225,13 @@ mod tests {
         // The same sums over ten rows of x, of which taps at the edges meet less and less.
         let within = Walked { channels: [16, 6], grid: [6, 14], taps: [5, 5], padding: 0 };
         let beyond = Walked { grid: [14, 14], padding: 4, ..within };
-        let turns = |walked: Walked| {
+        let turns = |walked: Walked, positions| {
             let prices = Prices { read: [0.0; 2], weight: 0.0, product: 1.0, store: [0.0; 2], ..MESA_22 };
-            walked.cost(&prices, [1, 14, 6]) / (16.0 * 14.0 * 6.0 * 5.0)
+            walked.cost(&prices, [1, positions, 6]) / (16.0 * 14.0 * 6.0 * 5.0)
         };
-        assert_eq!([turns(within), turns(beyond)], [30.0, 50.0]);
+        assert_eq!([turns(within, 7), turns(beyond, 7), turns(within, 14)], [30.0, 50.0, 30.0]);
+        // A whole row meets only the ten columns that are there.
+        assert_eq!([within.whole(14), beyond.whole(7), beyond.whole(14)], [None, None, Some(10)]);
+        assert_eq!(14.0 * turns(beyond, 14), 10.0 * 50.0);
     }
 }
