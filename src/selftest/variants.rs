@@ -173,9 +173,12 @@ pub(super) fn convolutions(trial: &mut Trial<'_>, variant: ConvVariant) -> Resul
     if own.contains(&variant) || [ConvVariant::Naive, ConvVariant::Coop].contains(&variant) {
         cases.extend(layers());
     } else if variant == ConvVariant::Subgroup {
-        // Rows whose lines are read and stored by fours, and by twos; among the layers are some, too.
+        // Rows whose lines are read and stored by fours; among the layers are some, too.
         cases.push(Case::new([3, 2, 5], [7, 20], 5, 1, 0));
-        cases.push(Case::new([2, 3, 5], [7, 14], 5, 1, 0));
+    }
+    if variant == ConvVariant::Subgroup {
+        // By twos; backward-data's blocks are whole rows here, and with small blocks in the second case.
+        cases.extend([Case::new([2, 3, 5], [7, 14], 5, 1, 0), Case::new([2, 3, 2], [5, 4], 3, 1, 0)]);
     }
     if variant == ConvVariant::Winograd {
         if own.contains(&ConvVariant::Subgroup) {
