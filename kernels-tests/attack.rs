@@ -310,7 +310,7 @@ fn signs_found_beyond_the_normalisation_are_the_gradients() {
         let out = gpu.empty(x.shape()).unwrap();
         fgsm_into(&gpu, &network, &x, &labels, 0.03, &out).unwrap();
         assert_eq!(bits(&gpu.read(&out).unwrap()), bits(&wanted), "{model}");
-        // One step of PGD from the picture itself, in either mode: R+FGSM's and PGD's signs are found alike.
+        // One step of PGD from the picture itself, in either mode.
         for convention in [Convention::Pixels, Convention::Lab] {
             let attacker = Attacker::new(&gpu, &network, convention, 1).unwrap();
             let batch = attacker.batch(&x, &[3, 1, 4, 1], 0).unwrap();

@@ -87,6 +87,56 @@ fn steps_hold_little_more_than_is_alive_and_make_no_buffers() {
     }
 }
 
+/// As `bench` times them: both steps by turns, from one pool.
+#[test]
+fn steps_by_turns_make_no_buffers_either() {
+    let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+    for model in ["lenet", "lab", "fast"] {
+        let counting = gpu.rehearsal();
+        let make = |kind| Workload::new(&counting, kind, model, default_batch(model)).unwrap();
+        let mut both = [make(Kind::Train), make(Kind::Attack)];
+        let mut rounds = |count| {
+            for workload in (0..count).flat_map(|_| 0..2) {
+                (0..3).for_each(|_| both[workload].step().unwrap());
+            }
+            counting.memory()
+        };
+        assert_eq!(rounds(3), rounds(10), "{model}");
+    }
+}
+
+/// Notes after each step how many buffers a device has made.
+struct Made<'a>(&'a Gpu, Vec<u64>);
+
+impl Watch for Made<'_> {
+    fn begin(&mut self, _epoch: u32, _steps: usize) {
+        self.1.clear();
+    }
+    fn step(&mut self, _done: usize, _loss: f64, _images_per_second: f64) {}
+    fn end(&mut self, _epoch: &Epoch) {}
+    fn interrupted(&mut self) -> bool {
+        self.1.push(self.0.memory().made);
+        false
+    }
+}
+
+#[test]
+fn steps_of_adversarial_training_make_no_buffers_either() {
+    let folder = TempFolder::new("made");
+    for name in ["fgsm", "pgd", "fast", "trades", "free"] {
+        let adversarial = Some(Adversarial::named(name, 0.01).unwrap());
+        let settings = Settings { adversarial, epochs: 4, ..settings("lenet", 64) };
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let (planned, data) = (need(&gpu, &settings, &few_shapes(512, 30)).unwrap(), few_shapes(512, 30));
+        let mut watch = Made(&gpu, Vec::new());
+        let outcome = train(&gpu, &settings, &data, folder.path(), (&[], json!({})), &mut watch).unwrap();
+        // Of the last epoch, the first steps come after an evaluation, which has other arrays; then it is one step over and over.
+        let made = &watch.1;
+        assert!(made.len() >= 8 && made[3..8].iter().all(|&count| count == made[3]), "{name}: {made:?}");
+        assert!(outcome.memory.peak <= planned.bytes, "{name}: {planned:?}, {:?}", outcome.memory);
+    }
+}
+
 /// Counts a device's pipelines when the first epoch begins.
 struct AtTheStart<'a>(&'a Gpu, Option<usize>);
 

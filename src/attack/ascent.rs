@@ -8,7 +8,7 @@ use crate::ops::elementwise;
 use crate::ops::noise::{self, Quantiles, Source};
 use crate::ops::perturb::{self, Ball};
 
-use super::{input_signs, slope};
+use super::input_signs;
 
 /// Deviation of the start of TRADES's attack, in pixel units, as in the paper: at the picture itself the divergence has no
 /// slope.
@@ -34,7 +34,9 @@ impl Ascent {
         source: Source,
     ) -> Result<Tensor> {
         let start = perturb::random_start(gpu, x, self.eps as f32, source)?;
-        self.climb(gpu, x, start, |at| input_signs(gpu, network, at, labels, Mode::Evaluation))
+        self.climb(gpu, x, start, |at| {
+            input_signs(gpu, network, at, Mode::Evaluation, |tape, logits| tape.cross_entropy(logits, labels, 0.0))
+        })
     }
 
     /// Up KL(prediction for `x` || prediction for the attacked picture) from a normal start of deviation 0.001 around `x`
@@ -56,10 +58,9 @@ impl Ascent {
         let start = elementwise::add(gpu, x, &elementwise::scale(gpu, &noise, TRADES_START, 0.0)?)?;
         drop(noise);
         self.climb(gpu, x, start, |at| {
-            let tape = Tape::new(gpu);
-            let (bound, input) = (network.bind(&tape)?, tape.leaf(&network.normalized(gpu, at)?));
-            let logits = network.forward_normalized(&tape, &bound, input, Mode::Evaluation)?;
-            slope(&tape, tape.kl_divergence(tape.leaf(&clean), logits)?, input)
+            input_signs(gpu, network, at, Mode::Evaluation, |tape, logits| {
+                tape.kl_divergence(tape.leaf(&clean), logits)
+            })
         })
     }
 

@@ -173,10 +173,11 @@ impl Batch<'_> {
         Ok(slope)
     }
 
-    /// Something of the gradient's signs at `at`, in the run's mode.
+    /// A tensor with the gradient's signs at `at`, in the run's mode.
     pub(super) fn signs(&self, at: &Tensor, aim: &Aim) -> GpuResult<Tensor> {
         let Attacker { gpu, network, .. } = *self.attacker;
-        let signs = input_signs(gpu, network, at, &aim.labels, self.attacker.mode(self.first))?;
+        let loss = |tape: &Tape, logits| tape.cross_entropy(logits, &aim.labels, 0.0);
+        let signs = input_signs(gpu, network, at, self.attacker.mode(self.first), loss)?;
         self.attacker.settle()?;
         Ok(signs)
     }

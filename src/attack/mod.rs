@@ -12,9 +12,10 @@
 //!
 //! Pixels are in [0, 1], because normalisation is the classifier's own first layer; epsilon and step sizes are in
 //! those units and written k/255. The loss is the cross-entropy of each picture, summed over the batch: of a mean,
-//! small gradients would sink below f32 sooner in a large batch. The gradient is asked for by the pixels alone, so
-//! no weight-gradient kernel runs. Nothing leaves [`Batch`] that has not been checked ([`AttackError`] says against
-//! what), and [`Attacker::finish`] makes sure that the model is what it was.
+//! small gradients would sink below f32 sooner in a large batch. The gradient is asked for by the pixels alone (by
+//! the normalised ones where its signs will do), so no weight-gradient kernel runs. Nothing leaves [`Batch`] that has
+//! not been checked ([`AttackError`] says against what), and [`Attacker::finish`] makes sure that the model is what it
+//! was.
 
 mod ascent;
 mod batch;
@@ -139,13 +140,19 @@ pub fn input_gradient(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, 
     slope(&tape, tape.cross_entropy(logits, labels, 0.0)?, input)
 }
 
-/// Something of the same signs, for methods that want no more: the gradient by the normalised pixels. It saves a pass over
-/// the pixels.
-fn input_signs(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, mode: Mode) -> GpuResult<Tensor> {
+/// A tensor with the signs of the gradient by `x` of what `loss` makes of the logits, for methods that want no more: the gradient
+/// by the normalised pixels. It saves a pass over the pixels.
+fn input_signs(
+    gpu: &Gpu,
+    network: &Network,
+    x: &Tensor,
+    mode: Mode,
+    loss: impl FnOnce(&Tape, Var) -> GpuResult<Var>,
+) -> GpuResult<Tensor> {
     let tape = Tape::new(gpu);
     let (bound, input) = (network.bind(&tape)?, tape.leaf(&network.normalized(gpu, x)?));
     let logits = network.forward_normalized(&tape, &bound, input, mode)?;
-    slope(&tape, tape.cross_entropy(logits, labels, 0.0)?, input)
+    slope(&tape, loss(&tape, logits)?, input)
 }
 
 /// The gradient of `loss` by `input`.
@@ -157,7 +164,8 @@ fn slope(tape: &Tape, loss: Var, input: Var) -> GpuResult<Tensor> {
 /// FGSM away from the labels, unchecked and without a copy to the host, for adversarial training: the model is in
 /// evaluation mode; the pictures are written to `out`, which has the shape of `x`.
 pub fn fgsm_into(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, eps: f64, out: &Tensor) -> GpuResult<()> {
-    perturb::step_into(gpu, x, &input_signs(gpu, network, x, labels, Mode::Evaluation)?, eps as f32, None, out)
+    let loss = |tape: &Tape, logits| tape.cross_entropy(logits, labels, 0.0);
+    perturb::step_into(gpu, x, &input_signs(gpu, network, x, Mode::Evaluation, loss)?, eps as f32, None, out)
 }
 
 /// The logits of `x` in evaluation mode, row after row. They may be anything: [`Batch::logits_of`] checks them.

@@ -223,6 +223,11 @@ impl Gpu {
         self.0.pool.stats()
     }
 
+    /// Gives unused buffers back rather than hold more than so many bytes. What is in use may be more all the same.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.0.pool.limit(bytes);
+    }
+
     /// Gives unused memory back and counts the most that was held from here on.
     pub fn restart_memory_peaks(&self) -> Result<()> {
         self.wait()?;

@@ -1,6 +1,6 @@
 //! Buffers that are used again: a training step allocates nothing after the first one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
@@ -66,11 +66,19 @@ struct State {
     returned: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
     state: Rc<RefCell<State>>,
     /// In a rehearsal this small buffer stands for every other.
     stand_in: Option<wgpu::Buffer>,
+    /// Unused buffers are given back rather than that more than so many bytes are held.
+    limit: Cell<u64>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { state: Rc::default(), stand_in: None, limit: Cell::new(u64::MAX) }
+    }
 }
 
 const USAGE: wgpu::BufferUsages =
@@ -102,10 +110,13 @@ impl State {
     }
 
     /// Gives back what has lain unused for longest until a buffer of `class` bytes more is not too much, for `bytes` more that
-    /// are alive. Whether there was any.
-    fn make_room(&mut self, bytes: u64, class: u64) -> bool {
+    /// are alive; or, where that cannot be, until no more is held with it than now. Whether there was any.
+    fn make_room(&mut self, bytes: u64, class: u64, limit: u64) -> bool {
         let alive = self.stats.peak_live.max(self.stats.live + bytes);
-        let most = ((MOST_HELD * alive as f64) as u64).max(ALWAYS_HELD);
+        let wanted = ((MOST_HELD * alive as f64) as u64).max(ALWAYS_HELD).min(limit);
+        let unused: u64 = self.free.iter().map(|(size, buffers)| size * buffers.len() as u64).sum();
+        let can = self.stats.held - unused + class <= wanted;
+        let most = if can { wanted } else { self.stats.held };
         let mut any = false;
         while self.stats.held + class > most {
             let sizes = self.free.iter_mut().filter(|(_, buffers)| !buffers.is_empty());
@@ -130,6 +141,10 @@ impl Pool {
         self.state.borrow().stats
     }
 
+    pub(super) fn limit(&self, bytes: u64) {
+        self.limit.set(bytes);
+    }
+
     /// A buffer of at least `bytes`, whose contents are whatever they were. `forget` is called where unused ones are given back
     /// for it, and is to drop whatever else keeps them.
     pub(super) fn take(
@@ -147,7 +162,7 @@ impl Pool {
         let (held, id, buffer) = match reused {
             Some((held, Unused { id, buffer, .. })) => (held, id, buffer),
             None => {
-                let gave_back = self.state.borrow_mut().make_room(bytes, class);
+                let gave_back = self.state.borrow_mut().make_room(bytes, class, self.limit.get());
                 if gave_back {
                     forget()?;
                 }
@@ -180,7 +195,7 @@ impl Pool {
             });
             match pollster::block_on(scope.pop()) {
                 None => Ok(buffer),
-                Some(_) => Err(GpuError::OutOfMemory { bytes, live: self.stats().live }),
+                Some(_) => Err(GpuError::OutOfMemory { bytes, live: self.stats().held }),
             }
         };
         attempt().or_else(|_| {

@@ -20,6 +20,9 @@ use super::{Gpu, GpuError, Result, adapter};
 /// 15 to 20 ms so, and with the code none takes more than 5.
 const TRANSLATED: Duration = Duration::from_millis(10);
 
+/// So many of them say that it has not kept it; one may have been held up by something else.
+const SURE: usize = 2;
+
 /// Devices side by side, at the most.
 const MAX_DEVICES: usize = 4;
 
@@ -94,11 +97,12 @@ pub(super) fn translate(gpu: &Gpu, wanted: &[Wanted]) -> Result<usize> {
     let mut cache = gpu.0.cache.borrow_mut();
     let translator = Translator::new(&gpu.0.device, &gpu.0.queue, wanted);
     scope(|scope| {
-        let mut helpers = Vec::new();
+        let (mut helpers, mut slow) = (Vec::new(), 0);
         let mut work = || -> Result<()> {
             while let Some(wanted) = take() {
                 let longest = translator.launch(&mut cache, wanted)?;
-                if helpers.is_empty() && longest > TRANSLATED {
+                slow += usize::from(longest > TRANSLATED);
+                if helpers.is_empty() && slow >= SURE {
                     let start = |_| Builder::new().spawn_scoped(scope, help).ok();
                     helpers.extend((1..devices_side_by_side()).filter_map(start));
                 }

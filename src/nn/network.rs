@@ -257,6 +257,10 @@ impl Buffer {
     fn of(gpu: &Gpu, layer: &Layer) -> Result<Self> {
         Ok(match layer {
             Layer::Normalize { mean, std } => {
+                if !std.iter().all(|std| std.is_normal() && *std > 0.0) {
+                    let problem = format!("a normalisation by deviations of {std:?}, which are not all above 0");
+                    return Err(GpuError::operand("network", problem));
+                }
                 let channels = mean.iter().zip(std).map(|(&mean, &std)| normalize::affine(mean, std));
                 let (factor, offset): (Vec<f32>, Vec<f32>) = channels.unzip();
                 Self::Normalize {

@@ -96,7 +96,7 @@ impl ByteSet {
     }
 }
 
-/// Images `order[first..first + batch]` as a tensor [batch, C, H, W] with values in [0, 1], and their labels.
+/// Images `order[first..first + batch]` as a tensor [batch, C, H, W] whose values are the set's levels, and their labels.
 pub fn batch(
     gpu: &Gpu,
     set: &ByteSet,

@@ -148,7 +148,9 @@ impl Walked {
             }
         }
         let least = tiles.iter().map(|(cost, _)| *cost).fold(f64::INFINITY, f64::min);
-        tiles.retain(|(cost, _)| *cost <= prices.alike * least);
+        // What was chosen beforehand was so for its speed.
+        let alike = if chosen.is_some() { 1.0 } else { prices.alike };
+        tiles.retain(|(cost, _)| *cost <= alike * least);
         // Of equally many sums the cheapest.
         tiles.sort_by(|one, other| one.0.total_cmp(&other.0));
         tiles.iter().min_by_key(|(_, tile)| tile.iter().product::<usize>()).map_or([1, 1, 1], |(_, tile)| *tile)
@@ -233,5 +235,9 @@ mod tests {
         // A whole row meets only the ten columns that are there.
         assert_eq!([within.whole(14), beyond.whole(7), beyond.whole(14)], [None, None, Some(10)]);
         assert_eq!(14.0 * turns(beyond, 14), 10.0 * 50.0);
+        assert_eq!([MESA_22, MESA_25].map(|prices| beyond.cheapest(&prices, None)[1]), [14; 2]);
+        assert_eq!([beyond.at_a_time(14), Walked { grid: [14, 12], ..beyond }.at_a_time(12)], [2, 4]);
+        let small = Walked { channels: [3, 2], grid: [5, 4], taps: [3, 3], padding: 2 };
+        assert_eq!((small.cheapest(&OTHERS, None)[1], small.whole(4)), (4, Some(2)));
     }
 }

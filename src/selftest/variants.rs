@@ -177,8 +177,9 @@ pub(super) fn convolutions(trial: &mut Trial<'_>, variant: ConvVariant) -> Resul
         cases.push(Case::new([3, 2, 5], [7, 20], 5, 1, 0));
     }
     if variant == ConvVariant::Subgroup {
-        // By twos; backward-data's blocks are whole rows here, and with small blocks in the second case.
+        // By twos; backward-data's blocks are whole rows here, with small blocks in the second case. Forward's in the third.
         cases.extend([Case::new([2, 3, 5], [7, 14], 5, 1, 0), Case::new([2, 3, 2], [5, 4], 3, 1, 0)]);
+        cases.push(Case::new([1, 2, 3], [6, 5], 5, 1, 4));
     }
     if variant == ConvVariant::Winograd {
         if own.contains(&ConvVariant::Subgroup) {

@@ -68,6 +68,8 @@ pub(super) fn plan(gpu: &Gpu, settings: &Settings, data: &DataSet, limit: Option
     let problem = match rehearse(&rehearsal, settings, data) {
         Ok(need) if is_within(&need) => {
             gpu.prepare(&rehearsal)?;
+            // Later epochs could hold a little more than the two that were rehearsed.
+            gpu.limit_memory(limit.unwrap_or(u64::MAX));
             return Ok(need);
         }
         Ok(need) => format!(
