@@ -128,9 +128,13 @@ fn a_variant_that_fails_is_not_used_again() {
     let temp = TempFolder::new("selftest-broken");
     let gpu = Gpu::open(&GpuOptions::default()).unwrap();
     let chosen = tiles::conv2d(&gpu).unwrap();
-    let kernel = if chosen == ConvVariant::Subgroup { "conv2d_subgroup" } else { "conv2d" };
     // A wrong pad.
-    let broken = Broken { kernel, from: " - pad_x;", to: " - pad_x + 1;" };
+    let (kernel, from, to) = if chosen == ConvVariant::Subgroup {
+        ("conv2d_subgroup", "let ix0 = i32(gx0 * S + BESIDE) - pad_x;", "let ix0 = i32(gx0 * S + BESIDE) - pad_x + 1;")
+    } else {
+        ("conv2d", "let ix0 = i32(gx0 * S) - pad_x;", "let ix0 = i32(gx0 * S) - pad_x + 1;")
+    };
+    let broken = Broken { kernel, from, to };
     let report = tried(broken, &["convolutions"]);
     let names: Vec<&str> = report.failed.iter().map(Failure::name).collect();
     assert!(!names.is_empty() && names.iter().all(|&name| name == kernel), "that kernel and no other: {names:?}");
