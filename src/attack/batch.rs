@@ -6,7 +6,7 @@ use crate::nn::{Mode, Network, Task};
 use crate::ops::{perturb, select};
 
 use super::check::{self, Bound, Snapshot};
-use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, input_signs, logits};
+use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, input_signs, logits, slope};
 
 /// Attacks one model for the length of a run, and knows what the model was before.
 pub struct Attacker<'a> {
@@ -154,9 +154,7 @@ impl Batch<'_> {
     /// The gradient of the summed cross-entropy at the clean pictures, [N, C, H, W]. It serves for any epsilon.
     pub fn gradient(&self, aim: &Aim) -> Result<Tensor> {
         let loss = self.tape.cross_entropy(self.output, &aim.labels, 0.0)?;
-        let gradients = self.tape.backward(loss, &[self.input])?;
-        let found = gradients.of(self.input).cloned();
-        Ok(found.ok_or_else(|| GpuError::operand("attack", "the loss does not depend on the pixels"))?)
+        Ok(slope(&self.tape, loss, self.input)?)
     }
 
     /// One step of `eps`, in the run's convention, along the gradient that [`Batch::gradient`] found for this aim.

@@ -155,7 +155,7 @@ fn input_signs(
     slope(&tape, loss(&tape, logits)?, input)
 }
 
-/// The gradient of `loss` by `input`.
+/// The gradient of `loss` (its sum) by `input`.
 fn slope(tape: &Tape, loss: Var, input: Var) -> GpuResult<Tensor> {
     let found = tape.backward(loss, &[input])?.of(input).cloned();
     found.ok_or_else(|| GpuError::operand("attack", "the loss does not depend on the pixels"))

@@ -223,8 +223,9 @@ impl Gpu {
         self.0.pool.stats()
     }
 
-    /// Gives unused buffers back rather than hold more than so many bytes. What is in use may be more all the same.
-    pub fn limit_memory(&self, bytes: u64) {
+    /// Gives unused buffers back rather than hold more than so many bytes, if there is such a limit. What is in use may be more
+    /// all the same.
+    pub fn limit_memory(&self, bytes: Option<u64>) {
         self.0.pool.limit(bytes);
     }
 

@@ -33,8 +33,8 @@ pub enum GpuError {
     BindingTooLarge { bytes: u64, limit: u64 },
 
     /// The device has no memory left, even after giving back every pooled buffer.
-    #[error("out of GPU memory: {bytes} more bytes wanted while {live} are in use: use a smaller --batch")]
-    OutOfMemory { bytes: u64, live: u64 },
+    #[error("out of GPU memory: {bytes} more bytes wanted while {held} are in use: use a smaller --batch")]
+    OutOfMemory { bytes: u64, held: u64 },
 
     /// The driver had no memory for something of its own: a copy on its way, a kernel.
     #[error("out of GPU memory: the driver has none left for copies and kernels: use a smaller --batch")]

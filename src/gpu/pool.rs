@@ -66,19 +66,13 @@ struct State {
     returned: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pool {
     state: Rc<RefCell<State>>,
     /// In a rehearsal this small buffer stands for every other.
     stand_in: Option<wgpu::Buffer>,
     /// Unused buffers are given back rather than that more than so many bytes are held.
-    limit: Cell<u64>,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self { state: Rc::default(), stand_in: None, limit: Cell::new(u64::MAX) }
-    }
+    limit: Cell<Option<u64>>,
 }
 
 const USAGE: wgpu::BufferUsages =
@@ -93,8 +87,8 @@ fn size_class(bytes: u64) -> u64 {
 }
 
 /// A buffer that lies unused may be so many times as large as what it is taken for. By equal sizes alone, a training step of
-/// `lab` held 1.49 times what is alive at its busiest moment, by twice that it holds 1.21; and by any size 1.48, since a large
-/// one is gone then when it is needed.
+/// `lab` held 1.49 times what is alive at its busiest moment, with this 1.21. With any size it would be 1.48, as a replay of its
+/// requests has it: a large one is gone then when it is needed.
 const MOST_TIMES: u64 = 2;
 
 /// Times what was ever alive at once that may be held: a step that repeats stays below that, and a task whose arrays have other
@@ -111,9 +105,9 @@ impl State {
 
     /// Gives back what has lain unused for longest until a buffer of `class` bytes more is not too much, for `bytes` more that
     /// are alive; or, where that cannot be, until no more is held with it than now. Whether there was any.
-    fn make_room(&mut self, bytes: u64, class: u64, limit: u64) -> bool {
+    fn make_room(&mut self, bytes: u64, class: u64, limit: Option<u64>) -> bool {
         let alive = self.stats.peak_live.max(self.stats.live + bytes);
-        let wanted = ((MOST_HELD * alive as f64) as u64).max(ALWAYS_HELD).min(limit);
+        let wanted = ((MOST_HELD * alive as f64) as u64).max(ALWAYS_HELD).min(limit.unwrap_or(u64::MAX));
         let unused: u64 = self.free.iter().map(|(size, buffers)| size * buffers.len() as u64).sum();
         let can = self.stats.held - unused + class <= wanted;
         let most = if can { wanted } else { self.stats.held };
@@ -141,7 +135,7 @@ impl Pool {
         self.state.borrow().stats
     }
 
-    pub(super) fn limit(&self, bytes: u64) {
+    pub(super) fn limit(&self, bytes: Option<u64>) {
         self.limit.set(bytes);
     }
 
@@ -195,7 +189,7 @@ impl Pool {
             });
             match pollster::block_on(scope.pop()) {
                 None => Ok(buffer),
-                Some(_) => Err(GpuError::OutOfMemory { bytes, live: self.stats().held }),
+                Some(_) => Err(GpuError::OutOfMemory { bytes, held: self.stats().held }),
             }
         };
         attempt().or_else(|_| {

@@ -69,7 +69,7 @@ pub(super) fn plan(gpu: &Gpu, settings: &Settings, data: &DataSet, limit: Option
         Ok(need) if is_within(&need) => {
             gpu.prepare(&rehearsal)?;
             // Later epochs could hold a little more than the two that were rehearsed.
-            gpu.limit_memory(limit.unwrap_or(u64::MAX));
+            gpu.limit_memory(limit);
             return Ok(need);
         }
         Ok(need) => format!(
