@@ -113,6 +113,8 @@ fn edge_windows_match() {
         ([16, 6, 28, 28], 2, 2, 0),
         ([3, 5, 6, 12], 2, 2, 0), // pairs of windows
         ([2, 3, 7, 7], 2, 2, 0),  // the last row and column meet no window
+        ([3, 2, 6, 7], 2, 2, 0),  // the last column alone
+        ([2, 2, 11, 9], 3, 3, 0), // the last two rows
         ([1, 2, 9, 8], 2, 3, 0),  // strides beyond the window leave pixels between
         ([2, 1, 5, 6], 4, 2, 1),
         ([1, 1, 1, 1], 2, 1, 1), // every window is mostly padding

@@ -1,10 +1,12 @@
 // avg_pool: y = the mean of x over a KH x KW window at stride S; padding counts as zeros (PyTorch's
 // default, count_include_pad). Global average pooling is a window as large as the plane.
 // Backward: dx = the sum of dy / (KH KW) over the windows that cover the pixel.
-// backward_tiles is for windows that tile the plane without rest (KH = KW = S, no padding): each window then writes its own
-// pixels, and reads once in place of KH KW times.
+// backward_tiles is for windows side by side (KH = KW = S, no padding), as in max_pool.wgsl: each window then writes its own
+// pixels, and reads once in place of KH KW times; windows cut short by the plane's end have no gradient, and WHOLE = 1 says that
+// there are none.
 // KH, KW, S: window and stride. IN_H, IN_W, OUT_H, OUT_W: constants, because a software adapter divides by them lane by lane
-// where they are not. Grid: linear over the outputs (forward, backward_tiles) or inputs (backward), 64 a workgroup.
+// where they are not. Grid: linear over the outputs (forward), windows, those cut short too (backward_tiles), or inputs
+// (backward), 64 a workgroup.
 
 struct Params { planes: u32, padding: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -58,13 +60,27 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 @compute @workgroup_size(64)
 fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                   @builtin(local_invocation_index) lane: u32) {
+    const down = (IN_H + S - 1u) / S;
+    const across = (IN_W + S - 1u) / S;
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * OUT_H * OUT_W { return; }
-    let gradient = dy[i] * (1.0 / f32(KH * KW));
-    let corner = (i / OUT_W) * (S * IN_W) + (i % OUT_W) * S;
+    if i >= p.planes * down * across { return; }
+    let wx = i % across;
+    let row = i / across;
+    let wy = row % down;
+    // Where all windows are whole, the planes' rows follow each other like those of windows, and what is subtracted is nothing.
+    let plane = row / down;
+    let top = row * S - plane * (down * S - IN_H);
+    var gradient = 0.0;
+    if (WHOLE == 1u) | ((wx < OUT_W) & (wy < OUT_H)) {
+        gradient = dy[(row - plane * (down - OUT_H)) * OUT_W + wx] * (1.0 / f32(KH * KW));
+    }
     for (var ky = 0u; ky < KH; ky++) {
         for (var kx = 0u; kx < KW; kx++) {
-            dx[corner + ky * IN_W + kx] = gradient;
+            let iy = wy * S + ky;
+            let ix = wx * S + kx;
+            if (WHOLE == 1u) | ((iy < IN_H) & (ix < IN_W)) {
+                dx[(top + ky) * IN_W + ix] = gradient;
+            }
         }
     }
 }

@@ -3,10 +3,12 @@
 // RELU = 1: y = max(y, 0). ReLU before or after the maximum is the same; after it, it has K K times less to do, and its
 // backward pass is a look at y.
 // Backward gathers: each pixel asks the windows that cover it whether it was their winner.
-// backward_tiles is for windows that tile the plane without rest (K = S, no padding): each window then writes its
-// own pixels, and reads once in place of K K times.
+// backward_tiles is for windows side by side (K = S, no padding): each window then writes its own pixels, and reads once in
+// place of K K times. What is left of the plane beyond the last whole windows is written by windows cut short, which have no
+// gradient; WHOLE = 1 says that there are none.
 // K, S: window and stride. IN_H, IN_W, OUT_H, OUT_W: constants, because a software adapter divides by them lane by lane
-// where they are not. Grid: linear over the outputs (forward, backward_tiles) or inputs (backward), 64 a workgroup.
+// where they are not. Grid: linear over the outputs (forward), windows, those cut short too (backward_tiles), or inputs
+// (backward), 64 a workgroup.
 
 struct Params { planes: u32, padding: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -86,16 +88,30 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 @compute @workgroup_size(64)
 fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                   @builtin(local_invocation_index) lane: u32) {
+    const down = (IN_H + S - 1u) / S;
+    const across = (IN_W + S - 1u) / S;
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * OUT_H * OUT_W { return; }
-    let gradient = upstream(i);
-    let winner = won[i];
-    let start = (i / (OUT_W * OUT_H)) * IN_H * IN_W;
-    let corner = ((i / OUT_W) % OUT_H) * K * IN_W + (i % OUT_W) * K;
+    if i >= p.planes * down * across { return; }
+    let wx = i % across;
+    let row = i / across;
+    let wy = row % down;
+    // Where all windows are whole, the planes' rows follow each other like those of windows, and what is subtracted is nothing.
+    let plane = row / down;
+    let top = row * S - plane * (down * S - IN_H);
+    var gradient = 0.0;
+    var winner = 0u;
+    if (WHOLE == 1u) | ((wx < OUT_W) & (wy < OUT_H)) {
+        let o = (row - plane * (down - OUT_H)) * OUT_W + wx;
+        gradient = upstream(o);
+        winner = won[o];
+    }
     for (var ky = 0u; ky < K; ky++) {
         for (var kx = 0u; kx < K; kx++) {
-            let place = corner + ky * IN_W + kx;
-            dx[start + place] = select(0.0, gradient, place == winner);
+            let iy = wy * S + ky;
+            let ix = wx * S + kx;
+            if (WHOLE == 1u) | ((iy < IN_H) & (ix < IN_W)) {
+                dx[(top + ky) * IN_W + ix] = select(0.0, gradient, iy * IN_W + ix == winner);
+            }
         }
     }
 }

@@ -27,9 +27,11 @@ fn params(input: [usize; 4], padding: usize) -> Params {
     Params { planes: (input[0] * input[1]) as u32, padding: padding as u32 }
 }
 
-fn extents(input: [usize; 4], output: [usize; 4]) -> [Const; 4] {
+fn extents(input: [usize; 4], output: [usize; 4], stride: usize) -> [Const; 6] {
     let [[.., in_h, in_w], [.., out_h, out_w]] = [input, output].map(|dims| dims.map(|extent| extent as u32));
-    [("IN_H", in_h), ("IN_W", in_w), ("OUT_H", out_h), ("OUT_W", out_w)]
+    let stride = stride as u32;
+    let whole = [(in_h, out_h), (in_w, out_w)].iter().all(|&(input, output)| input == output * stride);
+    [("IN_H", in_h), ("IN_W", in_w), ("OUT_H", out_h), ("OUT_W", out_w), ("S", stride), ("WHOLE", u32::from(whole))]
 }
 
 fn output_dims(operation: &'static str, x: &Tensor, kernel: [usize; 2], window: Window) -> Result<[usize; 4]> {
@@ -104,18 +106,16 @@ pub fn max_backward(
     if in_pairs(kernel, window, input) {
         return launch_flat(gpu, &MAX_BACKWARD_PAIRS, &consts, &params, &spans, dy.count() / 2);
     }
-    if tile([kernel; 2], window, input, output) {
-        return launch_flat(gpu, &MAX_BACKWARD_TILES, &consts, &params, &spans, dy.count());
+    if let Some(tiles) = tiles([kernel; 2], window, input) {
+        return launch_flat(gpu, &MAX_BACKWARD_TILES, &consts, &params, &spans, tiles);
     }
     launch_flat(gpu, &MAX_BACKWARD, &consts, &params, &spans, dx.count())
 }
 
-/// Whether windows tile the plane without rest.
-fn tile(kernel: [usize; 2], window: Window, input: [usize; 4], output: [usize; 4]) -> bool {
-    kernel == [window.stride; 2]
-        && window.padding == 0
-        && input[2] == output[2] * window.stride
-        && input[3] == output[3] * window.stride
+/// Where windows lie side by side: how many it takes to cover all planes, with those that the planes' ends cut short.
+fn tiles(kernel: [usize; 2], window: Window, [batch, channels, height, width]: [usize; 4]) -> Option<usize> {
+    let side_by_side = kernel == [window.stride; 2] && window.padding == 0;
+    side_by_side.then(|| batch * channels * height.div_ceil(window.stride) * width.div_ceil(window.stride))
 }
 
 /// Whether windows tile the plane in pairs, whose pixels are vectors of four: `shaders/max_pool_pairs.wgsl` pools them.
@@ -124,8 +124,8 @@ pub(crate) fn in_pairs(kernel: usize, window: Window, [_, _, height, width]: [us
 }
 
 fn max_consts(kernel: usize, window: Window, relu: bool, input: [usize; 4], output: [usize; 4]) -> Vec<Const> {
-    let own = [("K", kernel as u32), ("S", window.stride as u32), ("RELU", u32::from(relu))];
-    own.into_iter().chain(extents(input, output)).collect()
+    let own = [("K", kernel as u32), ("RELU", u32::from(relu))];
+    own.into_iter().chain(extents(input, output, window.stride)).collect()
 }
 
 /// The mean of each window of `kernel` = [height, width]; padding counts as zeros.
@@ -142,15 +142,14 @@ pub fn average_forward(gpu: &Gpu, x: &Tensor, kernel: [usize; 2], window: Window
 pub fn average_backward(gpu: &Gpu, dy: &Tensor, kernel: [usize; 2], window: Window, dx: &Tensor) -> Result<()> {
     let (input, output) = gradient_dims("avg_pool_backward", dy, dx, kernel, window)?;
     let consts = average_consts(kernel, window, input, output);
-    let (launched, count) = if tile(kernel, window, input, output) {
-        (&AVERAGE_BACKWARD_TILES, dy.count())
-    } else {
-        (&AVERAGE_BACKWARD, dx.count())
+    let (launched, count) = match tiles(kernel, window, input) {
+        Some(tiles) => (&AVERAGE_BACKWARD_TILES, tiles),
+        None => (&AVERAGE_BACKWARD, dx.count()),
     };
     launch_flat(gpu, launched, &consts, &params(input, window.padding), &[dy.span(), dx.span()], count)
 }
 
 fn average_consts(kernel: [usize; 2], window: Window, input: [usize; 4], output: [usize; 4]) -> Vec<Const> {
-    let own = [("KH", kernel[0] as u32), ("KW", kernel[1] as u32), ("S", window.stride as u32)];
-    own.into_iter().chain(extents(input, output)).collect()
+    let own = [("KH", kernel[0] as u32), ("KW", kernel[1] as u32)];
+    own.into_iter().chain(extents(input, output, window.stride)).collect()
 }

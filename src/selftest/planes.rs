@@ -21,6 +21,7 @@ pub(super) fn pooling(trial: &mut Trial<'_>) -> Result<()> {
     let cases = [
         Pooling::new([2, 6, 28, 28], [2, 2], 2, 0),
         Pooling::new([3, 5, 6, 10], [2, 2], 2, 0),
+        Pooling::new([2, 3, 7, 11], [3, 3], 3, 0),
         Pooling::new([1, 3, 7, 5], [3, 3], 2, 1),
         Pooling::new([3, 1, 9, 8], [2, 2], 3, 0),
         Pooling::new([1, 2, 1, 1], [1, 1], 1, 0),
