@@ -4,9 +4,12 @@
 // unbiased one. Backward: one pass for both sums, then
 //   dx = gamma rstd (dy - sum(dy) / M - xhat sum(dy xhat) / M)   with M = N I elements a channel (training)
 //   dx = gamma rstd dy                                            (evaluation, TRAINING = 0)
-// Grid: statistics and sums: x = channels, 64 invocations each; apply and gradient: linear over all elements.
+// INNER: elements of a plane, a constant because a software adapter divides by it lane by lane where it is not.
+// TURNS: how many elements of a sum are read before an invocation asks whether there are more.
+// Grid: x = channels, so that what belongs to a channel is read once an invocation. Statistics and sums: 64 invocations each;
+// apply and gradient: in y enough workgroups of 64 for the channel's elements, or fewer that take turns.
 
-struct Params { batch: u32, channels: u32, inner: u32, epsilon: f32, momentum: f32 }
+struct Params { batch: u32, channels: u32, epsilon: f32, momentum: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 
@@ -34,33 +37,53 @@ struct Params { batch: u32, channels: u32, inner: u32, epsilon: f32, momentum: f
 
 var<workgroup> parts: array<vec2<f32>, 64>;
 
-// Adds the lanes' parts in a fixed tree; every lane gets the total.
+// Adds the lanes' parts in a fixed tree, in which halves are added: every lane gets the total. Its levels are taken three at a
+// time, since on a software adapter a barrier costs more than sums that all lanes repeat.
 fn total(lane: u32, part: vec2<f32>) -> vec2<f32> {
     workgroupBarrier();
     parts[lane] = part;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half { parts[lane] += parts[lane + half]; }
-    }
     workgroupBarrier();
-    return parts[0];
+    var eighth = vec2<f32>();
+    if lane < 8u { eighth = eight(lane, 8u); }
+    workgroupBarrier();
+    if lane < 8u { parts[lane] = eighth; }
+    workgroupBarrier();
+    return eight(0u, 1u);
 }
 
+// Three levels of the tree, over parts[first + STEP k].
+fn eight(first: u32, step: u32) -> vec2<f32> {
+    var sum: array<vec2<f32>, 8>;
+    for (var k = 0u; k < 8u; k++) { // unroll
+        sum[k] = parts[first + k * step];
+    }
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+// Where the j-th of a channel's elements lies.
 fn place(channel: u32, j: u32) -> u32 {
-    return ((j / p.inner) * p.channels + channel) * p.inner + j % p.inner;
+    return ((j / INNER) * p.channels + channel) * INNER + j % INNER;
 }
 
 @compute @workgroup_size(64)
 fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let c = group.x;
-    let count = p.batch * p.inner;
+    let count = p.batch * INNER;
     var sum = 0.0;
-    for (var j = lane; j < count; j += 64u) { sum += x[place(c, j)]; }
+    for (var first = lane; first < count; first += 64u * TURNS) {
+        for (var t = 0u; t < TURNS; t++) { // unroll
+            let j = first + 64u * t;
+            sum += select(0.0, x[place(c, min(j, count - 1u))], j < count);
+        }
+    }
     let centre = total(lane, vec2<f32>(sum, 0.0)).x / f32(count);
     var squares = 0.0;
-    for (var j = lane; j < count; j += 64u) {
-        let difference = x[place(c, j)] - centre;
-        squares += difference * difference;
+    for (var first = lane; first < count; first += 64u * TURNS) {
+        for (var t = 0u; t < TURNS; t++) { // unroll
+            let j = first + 64u * t;
+            let difference = select(0.0, x[place(c, min(j, count - 1u))] - centre, j < count);
+            squares += difference * difference;
+        }
     }
     let variance = total(lane, vec2<f32>(squares, 0.0)).x / f32(count);
     if lane == 0u {
@@ -81,19 +104,31 @@ fn frozen(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 @compute @workgroup_size(64)
 fn apply(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.batch * p.channels * p.inner { return; }
-    let c = (i / p.inner) % p.channels;
-    y[i] = (x[i] - mean[c]) * rstd[c] * gamma[c] + beta[c];
+    let c = group.x;
+    let centre = mean[c];
+    let scale = rstd[c];
+    let factor = gamma[c];
+    let offset = beta[c];
+    for (var j = group.y * 64u + lane; j < p.batch * INNER; j += groups.y * 64u) {
+        let i = place(c, j);
+        y[i] = (x[i] - centre) * scale * factor + offset;
+    }
 }
 
 @compute @workgroup_size(64)
 fn sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let c = group.x;
+    let centre = mean[c];
+    let scale = rstd[c];
     var both = vec2<f32>(0.0);
-    for (var j = lane; j < p.batch * p.inner; j += 64u) {
-        let i = place(c, j);
-        both += vec2<f32>(dy[i] * (x[i] - mean[c]) * rstd[c], dy[i]);
+    let count = p.batch * INNER;
+    for (var first = lane; first < count; first += 64u * TURNS) {
+        for (var t = 0u; t < TURNS; t++) { // unroll
+            let j = first + 64u * t;
+            let i = place(c, min(j, count - 1u));
+            let upstream = select(0.0, dy[i], j < count);
+            both += vec2<f32>(upstream * (x[i] - centre) * scale, upstream);
+        }
     }
     let sum = total(lane, both);
     if lane == 0u {
@@ -105,13 +140,25 @@ fn sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 @compute @workgroup_size(64)
 fn gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.batch * p.channels * p.inner { return; }
-    let c = (i / p.inner) % p.channels;
-    var value = dy[i];
+    let c = group.x;
+    let scale = rstd[c];
+    let factor = weight[c] * scale;
+    var centre = 0.0;
+    var along_x = 0.0;
+    var along_one = 0.0;
     if TRAINING == 1u {
-        let xhat = (x[i] - mean[c]) * rstd[c];
-        value -= (sum_dy[c] + xhat * sum_dy_xhat[c]) / f32(p.batch * p.inner);
+        centre = mean[c];
+        along_x = sum_dy_xhat[c];
+        along_one = sum_dy[c];
     }
-    dx[i] = weight[c] * rstd[c] * value;
+    let count = p.batch * INNER;
+    for (var j = group.y * 64u + lane; j < count; j += groups.y * 64u) {
+        let i = place(c, j);
+        var value = dy[i];
+        if TRAINING == 1u {
+            let xhat = (x[i] - centre) * scale;
+            value -= (along_one + xhat * along_x) / f32(count);
+        }
+        dx[i] = factor * value;
+    }
 }

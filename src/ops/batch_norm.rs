@@ -2,8 +2,8 @@
 
 use bytemuck::NoUninit;
 
-use super::{dims4, kernel, launch_flat};
-use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
+use super::{FLAT, dims4, kernel, launch_flat};
+use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Tensor};
 
 static STATISTICS: Kernel = kernel!("batch_norm_statistics", "batch_norm", "statistics", "rwwww");
 static FROZEN: Kernel = kernel!("batch_norm_frozen", "batch_norm", "frozen", "rw");
@@ -46,24 +46,34 @@ pub struct Saved {
 struct Params {
     batch: u32,
     channels: u32,
-    inner: u32,
     epsilon: f32,
     momentum: f32,
 }
 
 fn params(x: &Tensor, settings: Settings) -> Result<Params> {
-    let [batch, channels, height, width] = dims4("batch_norm", "the input", x)?;
+    let [batch, channels, ..] = dims4("batch_norm", "the input", x)?;
     Ok(Params {
         batch: batch as u32,
         channels: channels as u32,
-        inner: (height * width) as u32,
         epsilon: settings.epsilon,
         momentum: settings.momentum,
     })
 }
 
-fn no_consts(training: bool) -> [crate::gpu::Const; 1] {
-    [("TRAINING", u32::from(training))]
+fn consts(x: &Tensor, training: bool) -> Result<[Const; 3]> {
+    let [.., height, width] = dims4("batch_norm", "the input", x)?;
+    let inner = (height * width) as u32;
+    Ok([("TRAINING", u32::from(training)), ("INNER", inner), ("TURNS", 4)])
+}
+
+/// A channel's elements to an invocation of the flat kernels: what belongs to the channel is read once for all of them.
+const EACH: usize = 8;
+
+/// A workgroup row for each channel, and in it enough workgroups for the channel's elements.
+fn over_elements(x: &Tensor, channels: u32) -> Grid {
+    let elements = x.count() / channels as usize;
+    let groups = elements.div_ceil(FLAT * EACH).clamp(1, Grid::LIMIT as usize);
+    Grid([channels, groups as u32, 1])
 }
 
 /// Normalises each channel of `x` [N, C, H, W]. Training uses the batch's statistics and moves the
@@ -87,7 +97,7 @@ pub fn forward(
     ] {
         GpuError::expect_shape("batch_norm", what, tensor.shape(), [channels].into())?;
     }
-    let consts = no_consts(training);
+    let consts = consts(x, training)?;
     let rstd = gpu.empty([channels])?;
     let mean = if training {
         let mean = gpu.empty([channels])?;
@@ -100,7 +110,7 @@ pub fn forward(
     };
     let y = gpu.empty(x.shape())?;
     let spans = [x.span(), mean.span(), rstd.span(), gamma.span(), beta.span(), y.span()];
-    launch_flat(gpu, &APPLY, &consts, &params, &spans, x.count())?;
+    gpu.launch(&APPLY, &consts, &params, &spans, over_elements(x, params.channels))?;
     Ok((y, Saved { mean, rstd, training }))
 }
 
@@ -110,7 +120,7 @@ pub fn backward_sums(gpu: &Gpu, x: &Tensor, saved: &Saved, dy: &Tensor) -> Resul
     GpuError::expect_shape("batch_norm_backward", "the gradient", dy.shape(), x.shape())?;
     let (dgamma, dbeta) = (gpu.empty([params.channels as usize])?, gpu.empty([params.channels as usize])?);
     let spans = [x.span(), saved.mean.span(), saved.rstd.span(), dy.span(), dgamma.span(), dbeta.span()];
-    gpu.launch(&SUMS, &no_consts(saved.training), &params, &spans, Grid([params.channels, 1, 1]))?;
+    gpu.launch(&SUMS, &consts(x, saved.training)?, &params, &spans, Grid([params.channels, 1, 1]))?;
     Ok((dgamma, dbeta))
 }
 
@@ -143,5 +153,5 @@ pub fn backward_data(
         sum_dy.span(),
         dx.span(),
     ];
-    launch_flat(gpu, &GRADIENT, &no_consts(saved.training), &params, &spans, x.count())
+    gpu.launch(&GRADIENT, &consts(x, saved.training)?, &params, &spans, over_elements(x, params.channels))
 }
