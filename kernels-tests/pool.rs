@@ -5,10 +5,14 @@ mod common;
 use common::cases::{Place, bits, extent, for_cases, refused};
 use common::{assert_close, check_gradients, check_gradients_at, gpu, operand, random};
 use proptest::prelude::*;
-use shadegrad::gpu::{Shape, Words};
+use shadegrad::autograd::Tape;
+use shadegrad::gpu::{Shape, Tensor, Words};
 use shadegrad::ops::activation::{self, Activation};
-use shadegrad::ops::conv2d::Window;
+use shadegrad::ops::choices;
+use shadegrad::ops::conv2d::{self, Window};
 use shadegrad::ops::pool::{Pooled, average_backward, average_forward, max_backward, max_forward};
+use shadegrad::ops::tiles::{self, ConvVariant};
+use shadegrad::selftest::reference::conv2d::Case;
 use shadegrad::selftest::reference::pool::{Pooling, winner};
 
 /// Winners without ReLU.
@@ -133,7 +137,7 @@ fn global_average_pooling_is_the_mean_of_each_plane() {
     let gpu = gpu();
     for dims in [[2, 3, 7, 5], [3, 65, 1, 1], [1, 1, 32, 33]] {
         let (x, values) = operand(&gpu, 0, dims);
-        let tape = shadegrad::autograd::Tape::new(&gpu);
+        let tape = Tape::new(&gpu);
         let leaf = tape.leaf(&x);
         let y = tape.global_avg_pool(leaf).unwrap();
         let area = dims[2] * dims[3];
@@ -185,6 +189,96 @@ fn nan_wins_its_window() {
         let y = gpu.read(&y).unwrap();
         assert!(y[0].is_nan() && y[1] == 4.0, "NaN at {place} gives {y:?}");
         assert_eq!(gpu.read_words(&winners).unwrap(), [place as u32, 3]);
+    }
+}
+
+/// Every variant of the convolution that this adapter can run: those that cannot pool as they store say so.
+fn fused(case: Case, bias: bool, values: &[f32]) -> usize {
+    let gpu = gpu();
+    let x = gpu.tensor(case.wide(), values).unwrap();
+    let ((w, _), (b, _)) = (operand(&gpu, 1, case.weight()), operand(&gpu, 2, [case.narrow_c]));
+    let b = bias.then_some(&b);
+    let bits = |y: &Tensor| gpu.read(y).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let mut found = 0;
+    // A variant that has no kernel for such windows leaves them to another.
+    let has_kernels = |variant: &ConvVariant| variant.has_kernels_for(case.kernel, case.window.stride);
+    for variant in ConvVariant::ALL.into_iter().filter(|variant| variant.runs_on(&gpu) && has_kernels(variant)) {
+        gpu.force_variant(tiles::CONV2D, Some(variant.name()));
+        for relu in [false, true] {
+            let at_once = conv2d::forward_max_pool(&gpu, &x, &w, b, case.window, relu).unwrap();
+            let Some((y, winners)) = at_once else { continue };
+            let convolved = conv2d::forward(&gpu, &x, &w, b, case.window, false).unwrap();
+            let (wanted, places) = max_forward(&gpu, &convolved, 2, Window::new(2, 0), relu).unwrap();
+            assert_eq!(y.shape(), wanted.shape(), "{case:?} {variant:?}");
+            assert_eq!(gpu.read_words(&winners).unwrap(), gpu.read_words(&places).unwrap(), "{case:?} {variant:?}");
+            assert_eq!(bits(&y), bits(&wanted), "{case:?} {variant:?} relu {relu}");
+            found += 1;
+        }
+    }
+    gpu.force_variant(tiles::CONV2D, None);
+    found
+}
+
+#[test]
+fn a_convolution_that_pools_as_it_stores_does_both_to_the_bit() {
+    let can = ConvVariant::Subgroup.runs_on(&gpu());
+    for (index, (case, fits)) in [
+        (Case::new([2, 3, 6], [32, 32], 5, 1, 0), true), // lenet's, by fours and by twos
+        (Case::new([2, 6, 16], [14, 14], 5, 1, 0), true),
+        (Case::new([3, 2, 5], [7, 20], 5, 1, 0), true), // the last row is in no window
+        (Case::new([1, 5, 3], [5, 4], 3, 1, 0), true),  // one window
+        (Case::new([2, 3, 7], [8, 8], 5, 1, 2), true),
+        (Case::new([2, 3, 4], [10, 11], 5, 1, 0), false), // an odd width
+        (Case::new([2, 3, 4], [12, 12], 3, 2, 1), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let count = case.wide().iter().product();
+        let many = fused(case, index.is_multiple_of(2), &random(0, count));
+        assert_eq!(many, if fits && can { 2 } else { 0 }, "{case:?}");
+        // Equal sums, sums that are infinite, and sums that are no number.
+        let mut odd = vec![0.0; count];
+        (odd[0], odd[count / 2], odd[count - 1]) = (f32::INFINITY, f32::NAN, -1.0);
+        fused(case, true, &odd);
+    }
+}
+
+/// With another convolution or pooling the tape takes two launches; either way gradients are those of two operations.
+#[test]
+fn a_tape_takes_a_convolution_and_its_pooling_together() {
+    let gpu = gpu();
+    let launches = |name: &str| gpu.dispatch_counts().get(name).copied().unwrap_or(0);
+    let own = choices::convolution("forward", [3, 5], 5, 1, 12);
+    for (size, kernel, pooling, fits) in [
+        ([16, 16], 2, Window::new(2, 0), true),
+        ([16, 16], 3, Window::new(2, 1), false),
+        ([15, 15], 2, Window::new(2, 0), false),
+    ] {
+        let case = Case::new([2, 3, 5], size, 5, 1, 0);
+        let values = [(0, case.wide().into()), (1, case.weight().into()), (2, Shape::from([case.narrow_c]))];
+        let [x, w, b] = values.map(|(item, shape): (u32, Shape)| operand(&gpu, item, shape).0);
+        let run = |together: bool| {
+            let tape = Tape::new(&gpu);
+            let [x, w, b] = [&x, &w, &b].map(|tensor| tape.leaf(tensor));
+            let y = if together {
+                tape.conv2d_max_pool((x, w, Some(b), case.window), kernel, pooling, true).unwrap()
+            } else {
+                let convolved = tape.conv2d(x, w, b, case.window, false).unwrap();
+                tape.max_pool(convolved, kernel, pooling, true).unwrap()
+            };
+            let squared = tape.multiply(y, y).unwrap();
+            let gradients = tape.backward(squared, &[x, w, b]).unwrap();
+            let found = [x, w, b].map(|leaf| gpu.read(gradients.of(leaf).unwrap()).unwrap());
+            (gpu.read(&tape.value(y).unwrap()).unwrap(), found)
+        };
+        let before = [launches("conv2d_max_pool"), launches("conv2d")];
+        let together = run(true);
+        let after = [launches("conv2d_max_pool"), launches("conv2d")];
+        let is_its = fits && tiles::conv2d_at(&gpu, own).unwrap().0 == ConvVariant::Subgroup;
+        assert_eq!(after[0] - before[0], u64::from(is_its), "{case:?}");
+        assert!(!is_its || after[1] == before[1]);
+        assert_eq!(together, run(false), "{case:?}");
     }
 }
 
@@ -246,7 +340,7 @@ fn shapes_that_do_not_fit_are_refused() {
     refused(average_backward(&gpu, &x, [2, 2], window, &x), &wrong);
     refused(average_backward(&gpu, &flat, [2, 2], window, &x), &["avg_pool_backward", "[2, 5]"]);
 
-    let tape = shadegrad::autograd::Tape::new(&gpu);
+    let tape = Tape::new(&gpu);
     let leaf = tape.leaf(&flat);
     refused(tape.global_avg_pool(leaf), &["avg_pool", "[2, 5]"]);
 }

@@ -16,7 +16,8 @@
 // the columns of x that are padding are the same for all lanes. Then a line is the WIDTH columns inside alone, each of which meets
 // all KW taps: of lenet's second layer 10 reads and 50 products a row rather than 18 and 70.
 //
-// Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4.
+// Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. And
+// conv2d_store.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of sums at once: TALL = 1 or 2, STRIPS = RB / TALL.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
 // must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN, BESIDE = KW - 1 columns of padding to
@@ -33,7 +34,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<Value>;
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<Value>;
 
 // x at (iy, ix) of the plane that begins at `plane`, and what else lies in the same Value; zero outside.
 fn padded(plane: u32, iy: i32, ix: i32) -> Value {
@@ -146,20 +146,25 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     for (var m = m0; m < m0 + channels; m++) {
         var constant = 0.0;
         if BIAS == 1u { constant = bias[m]; }
-        for (var r = 0u; r < RB; r++) { // unroll
-            let oy = (gy0 + r) * SO + py;
-            if (gy0 + r < p.grid_h) & (oy < p.out_h) {
-                let row = ((n * p.out_c + m) * p.out_h + oy) * p.out_w;
+        for (var r = 0u; r < STRIPS; r++) { // unroll
+            let gy = gy0 + r * TALL;
+            let oy = gy * SO + py;
+            if (gy + TALL <= p.grid_h) & (oy < p.out_h) {
                 for (var s = 0u; s < STORES; s++) { // unroll
-                    let ox = (gx0 + s * EACH) * SO + px;
-                    if (gx0 + s * EACH < p.grid_w) & (ox < p.out_w) {
-                        var value = Value();
+                    let gx = gx0 + s * EACH;
+                    let ox = gx * SO + px;
+                    if (gx < p.grid_w) & (ox < p.out_w) {
+                        var above = Value();
+                        var below = Value();
                         for (var j = 0u; j < EACH; j++) { // unroll
-                            value = with_part(value, j, sum[r * XB + s * EACH + j]);
+                            above = with_part(above, j, sum[r * TALL * XB + s * EACH + j]);
+                            below = with_part(below, j, sum[(r * TALL + TALL - 1u) * XB + s * EACH + j]);
                         }
-                        if BIAS == 1u { value += Value(constant); }
-                        if RELU == 1u { value = select(value, Value(), value < Value()); }
-                        out[(row + ox) / EACH] = value;
+                        if BIAS == 1u {
+                            above += Value(constant);
+                            below += Value(constant);
+                        }
+                        store(n * p.out_c + m, oy, ox, above, below);
                     }
                 }
             }

@@ -3,7 +3,7 @@
 //   y[plane, oy, ox] = max of x[plane, 2 oy + (0, 1), 2 ox + (0, 1)], and the winner's place in its plane
 //
 // The pair's pixels are two vectors of four, its results one of two: a software adapter reads and writes those for little
-// more than single values. The same results to the bit as max_pool.wgsl's, NaN and ReLU (RELU = 1) included.
+// more than single values. Needs max_of_four.wgsl before it. The same results to the bit as max_pool.wgsl's, NaN and ReLU (RELU = 1) included.
 // IN_W is a multiple of four; IN_W, OUT_H and OUT_W are constants. Grid: linear over half of the outputs, 64 a workgroup.
 
 struct Params { planes: u32, padding: u32 }
@@ -28,11 +28,6 @@ fn vector(pair: u32, at: u32) -> u32 {
     return (pair / (OUT_W / 2u * OUT_H) * (2u * OUT_H * IN_W) + at) / 4u;
 }
 
-// NaN by its bits: compilers may assume that v != v is false.
-fn is_nan(v: vec2<f32>) -> vec2<bool> {
-    return (bitcast<vec2<u32>>(v) & vec2(0x7fffffffu)) > vec2(0x7f800000u);
-}
-
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {
@@ -41,23 +36,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     let at = corner(i);
     let above = x[vector(i, at)];
     let below = x[vector(i, at + IN_W)];
-    // Both windows side by side, their pixels one after the other.
-    let first = vec2(at, at + 2u);
-    var best = above.xz;
-    var place = first;
-    var better = above.yw > best | (is_nan(above.yw) & !is_nan(best));
-    best = select(best, above.yw, better);
-    place = select(place, first + 1u, better);
-    better = below.xz > best | (is_nan(below.xz) & !is_nan(best));
-    best = select(best, below.xz, better);
-    place = select(place, first + IN_W, better);
-    better = below.yw > best | (is_nan(below.yw) & !is_nan(best));
-    best = select(best, below.yw, better);
-    place = select(place, first + IN_W + 1u, better);
-    // As a choice: max(NaN, 0) may be 0.
-    if RELU == 1u { best = select(best, vec2<f32>(), best < vec2<f32>()); }
-    y[i] = best;
-    winners[i] = place;
+    var best = largest(array(above.xz, above.yw), array(below.xz, below.yw), vec2(at, at + 2u), IN_W);
+    if RELU == 1u { best.value = positive(best.value); }
+    y[i] = best.value;
+    winners[i] = best.place;
 }
 
 @compute @workgroup_size(64)

@@ -2,6 +2,11 @@
 // kernels spend their time on.
 alias Value = vec4<f32>;
 alias Bits = vec4<u32>;
+// Half as many, of two.
+alias Half = vec2<f32>;
+alias HalfBits = vec2<u32>;
+fn as_half(values: vec2<f32>) -> Half { return values; }
+fn as_half_bits(values: vec2<u32>) -> HalfBits { return values; }
 // The j-th of the values in a Value.
 fn part(value: Value, j: u32) -> f32 { return value[j]; }
 // A Value with another j-th value.

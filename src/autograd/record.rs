@@ -133,26 +133,41 @@ impl Tape {
         let output = y.clone();
         let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
         Ok(self.record_relu(y, &inputs, relu, || {
-            // Without a bias nothing wants its gradient, whatever its shape would be.
-            let bias_shape = b.map_or([1].into(), |b| b.shape());
+            let operands = Convolved { input, weight: w, bias: b.map(|b| b.shape()), window };
             Box::new(move |gpu, dy, wanted| {
-                let dy = through_relu(gpu, relu, &output, dy, wanted)?;
-                let places =
-                    [wanted.place(0, input.shape())?, wanted.place(1, w.shape())?, wanted.place(2, bias_shape)?];
-                if let Some(dx) = &places[0] {
-                    if !wanted.has_input_relu() {
-                        conv2d::backward_data(gpu, &dy, &w, window, dx)?;
-                    } else if conv2d::backward_data_relu(gpu, &dy, &w, window, &input, dx)? {
-                        wanted.passed_input_relu();
-                    }
-                }
-                if let Some(dw) = &places[1] {
-                    conv2d::backward_weights(gpu, &input, &dy, window, dw)?;
-                }
-                if let Some(db) = &places[2] {
-                    conv2d::backward_bias(gpu, &dy, db)?;
-                }
-                Ok(places.into())
+                operands.gradients(gpu, &through_relu(gpu, relu, &output, dy, wanted)?, wanted)
+            })
+        }))
+    }
+
+    /// A convolution and then a max-pooling, with ReLU fused to that if wanted; in one launch where there is a kernel for it.
+    pub fn conv2d_max_pool(
+        &self,
+        (x, weight, bias, window): (Var, Var, Option<Var>, Window),
+        kernel: usize,
+        pooling: Window,
+        relu: bool,
+    ) -> Result<Var> {
+        let (input, w) = (self.get("conv2d", x)?, self.get("conv2d", weight)?);
+        let b = bias.map(|bias| self.get("conv2d", bias)).transpose()?;
+        let fused = if (kernel, pooling) == (2, Window::new(2, 0)) {
+            conv2d::forward_max_pool(&self.gpu, &input, &w, b.as_ref(), window, relu)?
+        } else {
+            None
+        };
+        let Some((y, winners)) = fused else {
+            let convolved = self.conv2d(x, weight, bias, window, false)?;
+            return self.max_pool(convolved, kernel, pooling, relu);
+        };
+        let output = relu.then(|| y.clone());
+        let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
+        Ok(self.record(y, &inputs, || {
+            let operands = Convolved { input, weight: w, bias: b.map(|b| b.shape()), window };
+            Box::new(move |gpu, dy, wanted| {
+                let dy_there = gpu.empty(operands.output()?)?;
+                let pooled = Pooled { winners: &winners, relu: output.as_ref() };
+                pool::max_backward(gpu, dy, pooled, kernel, pooling, &dy_there)?;
+                operands.gradients(gpu, &dy_there, wanted)
             })
         }))
     }
@@ -347,6 +362,44 @@ impl Tape {
                 Ok(places.into())
             })
         }))
+    }
+}
+
+/// What a convolution's backward pass needs.
+struct Convolved {
+    input: Tensor,
+    weight: Tensor,
+    /// The bias's shape, if there is one.
+    bias: Option<Shape>,
+    window: Window,
+}
+
+impl Convolved {
+    /// The output's shape.
+    fn output(&self) -> Result<Shape> {
+        conv2d::output_dims(&self.input, &self.weight, None, self.window).map(|(_, dims)| dims.into())
+    }
+
+    /// What is wanted of the gradients of input, weight and bias.
+    fn gradients(&self, gpu: &Gpu, dy: &Tensor, wanted: &Wanted<'_>) -> Result<Vec<Option<Tensor>>> {
+        let Self { input, weight, window, .. } = self;
+        // Without a bias nothing wants its gradient, whatever its shape would be.
+        let bias = self.bias.unwrap_or([1].into());
+        let places = [wanted.place(0, input.shape())?, wanted.place(1, weight.shape())?, wanted.place(2, bias)?];
+        if let Some(dx) = &places[0] {
+            if !wanted.has_input_relu() {
+                conv2d::backward_data(gpu, dy, weight, *window, dx)?;
+            } else if conv2d::backward_data_relu(gpu, dy, weight, *window, input, dx)? {
+                wanted.passed_input_relu();
+            }
+        }
+        if let Some(dw) = &places[1] {
+            conv2d::backward_weights(gpu, input, dy, *window, dw)?;
+        }
+        if let Some(db) = &places[2] {
+            conv2d::backward_bias(gpu, dy, db)?;
+        }
+        Ok(places.into())
     }
 }
 

@@ -201,7 +201,9 @@ impl Network {
         let mut leaves = bound.0.iter().copied();
         let mut next =
             || leaves.next().ok_or_else(|| GpuError::operand("network", "the bound parameters are another network's"));
-        for (number, (layer, buffer)) in self.architecture.layers.iter().zip(&self.buffers).enumerate().skip(first) {
+        let layers = &self.architecture.layers;
+        let mut numbered = layers.iter().zip(&self.buffers).enumerate().skip(first);
+        while let Some((number, (layer, buffer))) = numbered.next() {
             before = value;
             value = match (layer, buffer) {
                 // What is frozen is a leaf that nobody wants a gradient of, so none is computed.
@@ -211,7 +213,16 @@ impl Network {
                 (Layer::Conv2d { window, bias, relu, .. }, _) => {
                     let weight = next()?;
                     let bias = if *bias { Some(next()?) } else { None };
-                    tape.conv2d(value, weight, bias, *window, *relu)?
+                    // Two layers at once, unless somebody asks what the second is given.
+                    match layers.get(number + 1) {
+                        Some(Layer::MaxPool { kernel, window: pooling, relu: last })
+                            if !relu && number + 2 < layers.len() =>
+                        {
+                            numbered.next();
+                            tape.conv2d_max_pool((value, weight, bias, *window), *kernel, *pooling, *last)?
+                        }
+                        _ => tape.conv2d(value, weight, bias, *window, *relu)?,
+                    }
                 }
                 (Layer::ConvTranspose2d { window, relu, .. }, _) => {
                     tape.conv_transpose2d(value, next()?, next()?, *window, *relu)?

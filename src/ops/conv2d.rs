@@ -7,14 +7,14 @@
 use bytemuck::NoUninit;
 
 use super::choices;
-use super::conv2d_walk::Walk;
+use super::conv2d_walk::{Made, Walk};
 use super::conv2d_winograd::Ending;
 use super::tiles::{self, ConvVariant, WeightTile};
 use super::{
     conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, conv2d_winograd as winograd, dims4, kernel, launch_flat,
     reduce, value_kernels,
 };
-use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Place, Result, Shape, Tensor};
+use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Place, Result, Shape, Tensor, Words};
 
 const BACKWARD_DATA: &str = "conv2d_backward_data";
 
@@ -112,6 +112,44 @@ pub fn forward(
     window: Window,
     relu: bool,
 ) -> Result<Tensor> {
+    let (kernel, dims) = output_dims(x, weight, bias, window)?;
+    let out = gpu.empty(dims)?;
+    gather(gpu, x, weight, kernel, (bias, relu), window, &out)?;
+    Ok(out)
+}
+
+/// As [`forward`], and then [`super::pool::max_forward`] over windows of 2 x 2 at stride 2, after which ReLU may come: what that
+/// makes, [N, Cout, floor(oH / 2), floor(oW / 2)], and its winners, to the bit. Nothing where the kernel that is chosen cannot
+/// pool as it stores. It saves a launch, and to write the convolution's output and read it.
+pub fn forward_max_pool(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    relu: bool,
+) -> Result<Option<(Tensor, Words)>> {
+    let (kernel, dims) = output_dims(x, weight, bias, window)?;
+    let [batch, out_c, out_h, out_w] = dims;
+    let channels = [x.dims()[1], out_c];
+    let place = choices::convolution("forward", channels, kernel, window.stride, out_w);
+    let choice = choose(gpu, place, dims, weight, window)?;
+    let Some(walk) = Walk::forward(kernel, window, choice).pooled(gpu, channels, [out_h, out_w]) else {
+        return Ok(None);
+    };
+    let y = gpu.empty([batch, out_c, out_h / 2, out_w / 2])?;
+    let winners = gpu.empty_words(y.count())?;
+    walk.launch(gpu, x, weight, (bias, relu), &Made::pooled(dims, &y, &winners))?;
+    Ok(Some((y, winners)))
+}
+
+/// Checks a convolution's operands; returns the kernel's extent and the output's dimensions.
+pub(crate) fn output_dims(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+) -> Result<(usize, [usize; 4])> {
     let [batch, in_c, in_h, in_w] = dims4("conv2d", "the input", x)?;
     let kernel = square_kernel("conv2d", weight, None, Some(in_c))?;
     let out_c = weight.dims()[0];
@@ -119,9 +157,7 @@ pub fn forward(
         GpuError::expect_shape("conv2d", "the bias", bias.shape(), [out_c].into())?;
     }
     let out_h = window.output("conv2d", in_h, kernel)?;
-    let out = gpu.empty([batch, out_c, out_h, window.output("conv2d", in_w, kernel)?])?;
-    gather(gpu, x, weight, kernel, (bias, relu), window, &out)?;
-    Ok(out)
+    Ok((kernel, [batch, out_c, out_h, window.output("conv2d", in_w, kernel)?]))
 }
 
 /// Forward: every element of `out` gathers a k x k window of `x`.
@@ -135,26 +171,28 @@ fn gather(
     out: &Tensor,
 ) -> Result<()> {
     let place = choices::convolution("forward", [x.dims()[1], out.dims()[1]], kernel, window.stride, out.dims()[3]);
-    let choice = choose(gpu, place, out, weight, window)?;
+    let choice = choose(gpu, place, dims4("conv2d", "the output", out)?, weight, window)?;
     if choice.0 == ConvVariant::Winograd {
         let (bias, relu) = epilogue;
         return winograd::forward(gpu, x, weight, Ending { bias, relu, gate: None }, window, out);
     }
-    Walk::forward(kernel, window, choice).launch(gpu, x, weight, epilogue, out)
+    if choice.0 == ConvVariant::Naive {
+        return naive::forward(gpu, x, weight, epilogue, window, out);
+    }
+    Walk::forward(kernel, window, choice).launch(gpu, x, weight, epilogue, &Made::output(out)?)
 }
 
-/// The variant of one pass and its tile. `narrow` is the side with the output's extents: where they or the weights make
-/// Winograd's arrays larger than the adapter takes, another variant is chosen.
+/// The variant of one pass and its tile. Where the weights, or the side that has the output's extents, make Winograd's arrays
+/// larger than the adapter takes, another variant is chosen.
 fn choose(
     gpu: &Gpu,
     place: Place,
-    narrow: &Tensor,
+    [_, _, height, width]: [usize; 4],
     weight: &Tensor,
     window: Window,
 ) -> Result<(ConvVariant, Option<[usize; 2]>)> {
     let choice = tiles::conv2d_at(gpu, place)?;
-    let ([outer, inner, ..], [_, _, height, width]) =
-        (dims4("conv2d", "the weight", weight)?, dims4("conv2d", "the output", narrow)?);
+    let [outer, inner, ..] = dims4("conv2d", "the weight", weight)?;
     if choice.0 == ConvVariant::Winograd && !winograd::fits(gpu, [outer, inner], [height, width], window) {
         return Ok((tiles::conv2d_but_winograd(gpu, place)?, None));
     }
@@ -197,7 +235,7 @@ fn spread(
 ) -> Result<bool> {
     let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
     let place = choices::convolution("backward-data", [c, m], kernel, window.stride, out.dims()[3]);
-    let choice = choose(gpu, place, small, weight, window)?;
+    let choice = choose(gpu, place, dims4(BACKWARD_DATA, "the gradient", small)?, weight, window)?;
     if choice.0 == ConvVariant::Winograd {
         winograd::backward_data(gpu, small, weight, ending, window, out)?;
         return Ok(ending.gate.is_some());
@@ -212,7 +250,7 @@ fn spread(
     let packed = gpu.empty([count])?;
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
-    Walk::backward(kernel, window, choice).launch(gpu, small, &packed, epilogue, out)?;
+    Walk::backward(kernel, window, choice).launch(gpu, small, &packed, epilogue, &Made::output(out)?)?;
     Ok(false)
 }
 
@@ -237,7 +275,7 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, kernel: usize, window: Wi
     let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
         (dims4(WEIGHTS.name, "the input", x)?, dims4(WEIGHTS.name, "the gradient", dy)?);
     let place = choices::convolution("backward-weights", [in_c, out_c], kernel, window.stride, out_w);
-    let (variant, tile) = choose(gpu, place, dy, dw, window)?;
+    let (variant, tile) = choose(gpu, place, dims4(WEIGHTS.name, "the gradient", dy)?, dw, window)?;
     if variant == ConvVariant::Winograd {
         return winograd::backward_weights(gpu, x, dy, window, dw);
     }

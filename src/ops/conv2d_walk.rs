@@ -6,8 +6,8 @@ use bytemuck::NoUninit;
 use super::conv2d::Window;
 use super::subgroup_tile::Walked;
 use super::tiles::{self, ConvVariant};
-use super::{conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, coop, dims4, kernel};
-use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Tensor};
+use super::{conv2d_coop, conv2d_gemm as gemm, coop, dims4, kernel};
+use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Span, Tensor, Words};
 
 /// Forward and backward-data by the same file.
 macro_rules! both {
@@ -16,11 +16,21 @@ macro_rules! both {
     };
 }
 
+/// Forward and a max-pooling in one.
+macro_rules! pooled {
+    ($file:literal) => {
+        kernel!("conv2d_max_pool", $file "max_of_four" "conv2d_store_pooled" "conv2d_subgroup", "conv2d", "rrrww")
+    };
+}
+
 static DIRECT: [Kernel; 2] = both!("conv2d");
-static SUBGROUP: [Kernel; 2] = both!("scalar" "conv2d_subgroup");
+static SUBGROUP: [Kernel; 2] = both!("scalar" "conv2d_store" "conv2d_subgroup");
 /// The same with lines of x read, and outputs stored, by fours; or by twos.
-static SUBGROUP_BY_FOURS: [Kernel; 2] = both!("vec4" "conv2d_subgroup");
-static SUBGROUP_BY_TWOS: [Kernel; 2] = both!("vec2" "conv2d_subgroup");
+static SUBGROUP_BY_FOURS: [Kernel; 2] = both!("vec4" "conv2d_store" "conv2d_subgroup");
+static SUBGROUP_BY_TWOS: [Kernel; 2] = both!("vec2" "conv2d_store" "conv2d_subgroup");
+/// The same with windows of 2 x 2 of the output pooled as they are stored: lines of x read by fours; or by twos.
+static POOLED_BY_FOURS: Kernel = pooled!("vec4");
+static POOLED_BY_TWOS: Kernel = pooled!("vec2");
 static TAPS: [Kernel; 2] = both!("conv2d_taps");
 static LANES: [Kernel; 2] = both!("conv2d_lanes");
 
@@ -52,6 +62,28 @@ pub(super) struct Walk {
     flip: bool,
     /// The variant, and its tile where that was chosen beforehand.
     choice: (ConvVariant, Option<[usize; 2]>),
+    /// Whether windows of 2 x 2 are pooled.
+    pooled: bool,
+}
+
+/// What a walk makes: an output of these extents, [N, C, H, W], written to `spans`; where that is pooled, what it pools to and
+/// where in its plane each winner stood.
+pub(super) struct Made<'a> {
+    dims: [usize; 4],
+    spans: Vec<&'a Span>,
+    values: usize,
+}
+
+impl<'a> Made<'a> {
+    /// The output itself.
+    pub fn output(out: &'a Tensor) -> Result<Self> {
+        Ok(Self { dims: dims4("conv2d", "the output", out)?, spans: vec![out.span()], values: out.count() })
+    }
+
+    /// What an output of these extents pools to.
+    pub fn pooled(dims: [usize; 4], y: &'a Tensor, winners: &'a Words) -> Self {
+        Self { dims, spans: vec![y.span(), winners.span()], values: 2 * y.count() }
+    }
 }
 
 /// What a walk binds: input, weights, bias, and of cooperative matrices the peaks.
@@ -61,40 +93,61 @@ impl Walk {
     /// A convolution's forward pass; a transposed one's backward-data is the same.
     pub fn forward(kernel: usize, window: Window, choice: (ConvVariant, Option<[usize; 2]>)) -> Self {
         let Window { stride, padding } = window;
-        Self { padding, kernel, taps: kernel, input_stride: stride, output_stride: 1, flip: false, choice }
+        Self {
+            padding,
+            kernel,
+            taps: kernel,
+            input_stride: stride,
+            output_stride: 1,
+            flip: false,
+            choice,
+            pooled: false,
+        }
     }
 
     /// Backward-data over weights that `conv2d_pack.wgsl` has put in order, of ceil(kernel / stride) taps a side.
     pub fn backward(kernel: usize, window: Window, choice: (ConvVariant, Option<[usize; 2]>)) -> Self {
         let Window { stride, padding } = window;
         let taps = kernel.div_ceil(stride);
-        Self { padding, kernel, taps, input_stride: 1, output_stride: stride, flip: true, choice }
+        Self { padding, kernel, taps, input_stride: 1, output_stride: stride, flip: true, choice, pooled: false }
     }
 
-    /// Launches the kernels for all of `out`.
+    /// The same walk with windows of 2 x 2 of the output pooled as they are stored, if its kernel can: of [C, M] channels and
+    /// [H, W] positions.
+    pub fn pooled(self, gpu: &Gpu, channels: [usize; 2], grid: [usize; 2]) -> Option<Self> {
+        let pooled = Self { pooled: true, ..self };
+        pooled.walked(channels, grid)?.tile(gpu, pooled.choice.1)?;
+        Some(pooled)
+    }
+
+    /// What [`super::subgroup_tile`] finds the tile of, where that is its to find.
+    fn walked(&self, channels: [usize; 2], grid: [usize; 2]) -> Option<Walked> {
+        let kernel = (self.choice.0, self.input_stride * self.output_stride);
+        let walked = Walked::of(kernel, channels, grid, self.kernel, (self.flip, self.padding))?;
+        Some(Walked { pooled: self.pooled, ..walked })
+    }
+
+    /// Launches the kernels for all that is to be made; those of the naive variant are launched elsewhere.
     pub fn launch(
         &self,
         gpu: &Gpu,
         x: &Tensor,
         weights: &Tensor,
         (bias, relu): (Option<&Tensor>, bool),
-        out: &Tensor,
+        made: &Made<'_>,
     ) -> Result<()> {
-        if self.choice.0 == ConvVariant::Naive {
-            return naive::forward(gpu, x, weights, (bias, relu), Window::new(self.input_stride, self.padding), out);
-        }
         let is_coop = self.choice.0 == ConvVariant::Coop;
         let peaks = if is_coop { Some(coop::peaks(gpu, [weights, x])?) } else { None };
         let operands = (x, weights, bias, peaks.as_ref());
         for columns in self.groups() {
             if self.takes_all_taps() {
                 for rows in self.groups() {
-                    self.phases(gpu, [rows, columns], operands, relu, out)?;
+                    self.phases(gpu, [rows, columns], operands, relu, made)?;
                 }
             } else {
                 // The other kernels begin at the first row of taps that a phase has.
                 let rows = Phases { first: 0, count: self.output_stride, met: self.taps };
-                self.phases(gpu, [rows, columns], operands, relu, out)?;
+                self.phases(gpu, [rows, columns], operands, relu, made)?;
             }
         }
         Ok(())
@@ -136,12 +189,11 @@ impl Walk {
         [rows_of, columns]: [Phases; 2],
         (x, weights, bias, peaks): Operands<'_>,
         relu: bool,
-        out: &Tensor,
+        made: &Made<'_>,
     ) -> Result<()> {
         let direction = usize::from(self.flip);
         let name = DIRECT[direction].name;
-        let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) =
-            (dims4(name, "the input", x)?, dims4(name, "the output", out)?);
+        let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) = (dims4(name, "the input", x)?, made.dims);
         let (variant, chosen) = self.choice;
         let stride = self.output_stride;
         let (grid_h, grid_w) = (out_h.div_ceil(stride), out_w.div_ceil(stride));
@@ -173,17 +225,17 @@ impl Walk {
                 let (tile, grid, [channels, each]) =
                     self.tile(gpu, [rows_of, columns], (batch, [in_c, out_c, grid_h, grid_w]), phases);
                 consts.extend(tile);
-                let file = match variant {
-                    ConvVariant::Lanes => &LANES,
-                    ConvVariant::Subgroup if self.takes_few_taps() => &TAPS,
-                    ConvVariant::Subgroup => match each {
-                        4 => &SUBGROUP_BY_FOURS,
-                        2 => &SUBGROUP_BY_TWOS,
-                        _ => &SUBGROUP,
-                    },
-                    _ => &DIRECT,
+                let launched = match (variant, each) {
+                    (_, 4) if self.pooled => &POOLED_BY_FOURS,
+                    _ if self.pooled => &POOLED_BY_TWOS,
+                    (ConvVariant::Lanes, _) => &LANES[direction],
+                    (ConvVariant::Subgroup, _) if self.takes_few_taps() => &TAPS[direction],
+                    (ConvVariant::Subgroup, 4) => &SUBGROUP_BY_FOURS[direction],
+                    (ConvVariant::Subgroup, 2) => &SUBGROUP_BY_TWOS[direction],
+                    (ConvVariant::Subgroup, _) => &SUBGROUP[direction],
+                    _ => &DIRECT[direction],
                 };
-                (&file[direction], grid, channels)
+                (launched, grid, channels)
             }
         };
         let params = Params {
@@ -200,12 +252,12 @@ impl Walk {
         // All rows of phases together meet every row of the kernel once.
         let met = if rows_of.count == stride { self.kernel } else { rows_of.count * rows_of.met };
         let outputs = batch * out_c * grid_h * grid_w * columns.count;
-        let bytes = 4 * (x.count() + weights.count() + out.count() * phases / (stride * stride));
+        let bytes = 4 * (x.count() + weights.count() + made.values * phases / (stride * stride));
         gpu.next_work(2 * outputs * in_c * met * columns.met, bytes);
         let bias = bias.unwrap_or(weights);
         let mut spans = vec![x.span(), weights.span(), bias.span()];
         spans.extend(peaks.map(Tensor::span));
-        spans.push(out.span());
+        spans.extend(&made.spans);
         gpu.launch(launched, &consts, &params, &spans, grid)
     }
 
@@ -221,11 +273,9 @@ impl Walk {
         let (variant, chosen) = self.choice;
         let lanes = tiles::lanes(gpu, variant);
         let (height, width) = (rows_of.met, columns.met);
-        let strides = self.input_stride * self.output_stride;
-        let flip = (self.flip, self.padding);
-        let walked = Walked::of((variant, strides), [in_c, out_c], [grid_h, grid_w], self.kernel, flip);
-        let [rows, positions, channels] = match walked {
-            Some(walked) => walked.tile(gpu, chosen),
+        let walked = self.walked([in_c, out_c], [grid_h, grid_w]);
+        let [rows, positions, channels] = match walked.and_then(|walked| walked.tile(gpu, chosen)) {
+            Some(tile) => tile,
             None => tiles::tile(gpu, variant, [out_c, grid_h, grid_w], [height, width], self.input_stride, chosen),
         };
         let each = walked.map_or(1, |walked| walked.at_a_time(positions));
@@ -233,6 +283,7 @@ impl Walk {
         let span = whole.unwrap_or((positions - 1) * self.input_stride + width);
         let lines = (rows - 1) * self.input_stride + height;
         let at_once = if self.takes_few_taps() { height * width } else { width };
+        let tall = if self.pooled { 2 } else { 1 };
         let consts = [
             ("MB", channels),
             ("RB", rows),
@@ -247,6 +298,8 @@ impl Walk {
             ("EACH", each),
             ("READS", span / each),
             ("STORES", positions / each),
+            ("TALL", tall),
+            ("STRIPS", rows / tall),
             ("LANES", lanes as usize),
             ("WEIGHTS", (channels * at_once).div_ceil(lanes as usize)),
             ("WINDOW", (span * lines).div_ceil(lanes as usize)),

@@ -18,6 +18,9 @@ pub struct Walked {
     pub taps: [usize; 2],
     /// Rows of padding above what is read, and columns to the left of it; negative where it begins before the output.
     pub padding: isize,
+    /// Whether windows of 2 x 2 of the output are pooled as they are stored: tiles are to hold whole windows, and lines to fall
+    /// into vectors.
+    pub pooled: bool,
 }
 
 /// Nanoseconds for eight lanes, fitted to the times of 27 tiles of lenet's convolutions on Mesa 22 and 20 on 25, which they
@@ -48,7 +51,7 @@ const MESA_22: Prices = Prices {
     store: [6.0, 3.3],
     sums: 168,
     most: [8, MOST_POSITIONS],
-    alike: 1.0,
+    alike: 1.03,
 };
 const MESA_25: Prices = Prices {
     read: [5.6, 3.4],
@@ -64,8 +67,10 @@ const MESA_25: Prices = Prices {
 /// with each store more.
 const OTHERS: Prices = Prices { sums: 32, most: [2, 4], ..MESA_22 };
 
-/// A row's sums and its line of x are in registers together, of which a processor with AVX-512 has 32.
 const MOST_POSITIONS: usize = 14;
+/// A row's sums and its line of x are in registers together, with weights, and a processor with AVX-512 has 32. (14 positions of
+/// 18 values ran at 0.8 of what their reads foretell, 12 of 16 as fast as that.)
+const MOST_OF_ROW: usize = 28;
 /// Values of x at a time, from which on prices rise.
 const MOST_HELD: usize = 64;
 const MOST_CHANNELS: usize = 32;
@@ -75,7 +80,7 @@ type Asked = (Walked, AdapterKind, Option<[usize; 2]>);
 
 thread_local! {
     /// Tiles found so far: a launch is to cost microseconds, and a thousand tiles are looked at.
-    static FOUND: RefCell<HashMap<Asked, [usize; 3]>> = RefCell::default();
+    static FOUND: RefCell<HashMap<Asked, Option<[usize; 3]>>> = RefCell::default();
 }
 
 impl Walked {
@@ -91,7 +96,7 @@ impl Walked {
         let padding = padding as isize;
         let padding = if flip { kernel as isize - 1 - padding } else { padding };
         let is_its = variant == ConvVariant::Subgroup && stride == 1 && !has_few_taps(kernel, 1);
-        is_its.then_some(Self { channels, grid, taps: [kernel; 2], padding })
+        is_its.then_some(Self { channels, grid, taps: [kernel; 2], padding, pooled: false })
     }
 
     /// Columns of a line of x where a block of so many positions is a whole row, and the padding on both sides all that the kernel
@@ -114,7 +119,8 @@ impl Walked {
     }
 
     /// Rows, positions and output channels to one invocation; `chosen` channels and positions chosen beforehand.
-    pub fn tile(&self, gpu: &Gpu, chosen: Option<[usize; 2]>) -> [usize; 3] {
+    /// Nothing where no tile holds what is to be pooled.
+    pub fn tile(&self, gpu: &Gpu, chosen: Option<[usize; 2]>) -> Option<[usize; 3]> {
         let kind = gpu.adapter().kind();
         let prices = match kind {
             AdapterKind::LlvmpipeSince25 => MESA_25,
@@ -126,10 +132,15 @@ impl Walked {
         })
     }
 
-    fn cheapest(&self, prices: &Prices, chosen: Option<[usize; 2]>) -> [usize; 3] {
+    fn cheapest(&self, prices: &Prices, chosen: Option<[usize; 2]>) -> Option<[usize; 3]> {
         let ([_, channels], [height, width]) = (self.channels, self.grid);
         let mut tiles = Vec::new();
-        let mut try_one = |tile| tiles.push((self.cost(prices, tile), tile));
+        let mut try_one = |tile: [usize; 3]| {
+            let [rows, positions, _] = tile;
+            if !self.pooled || (rows.is_multiple_of(2) && self.at_a_time(positions) > 1) {
+                tiles.push((self.cost(prices, tile), tile));
+            }
+        };
         for rows in 1..=prices.most[0].min(height) {
             if let Some([channels, positions]) = chosen {
                 if rows == 1 || rows * positions * channels <= MOST_CHOSEN_SUMS {
@@ -139,8 +150,8 @@ impl Walked {
             }
             for positions in 1..=prices.most[1].min(width) {
                 let fitting = (prices.sums / (rows * positions)).min(MOST_CHANNELS);
-                let held = rows * self.whole(positions).unwrap_or(positions + self.taps[1] - 1);
-                if rows * positions == 1 || held <= MOST_HELD {
+                let line = self.whole(positions).unwrap_or(positions + self.taps[1] - 1);
+                if rows * positions == 1 || (rows * line <= MOST_HELD && positions + line <= MOST_OF_ROW) {
                     // Those that channels can be shared out in evenly.
                     let blocks = (1..=fitting).filter(|&block| shared(channels, block) == block);
                     blocks.for_each(|block| try_one([rows, positions, block]));
@@ -153,7 +164,9 @@ impl Walked {
         tiles.retain(|(cost, _)| *cost <= alike * least);
         // Of equally many sums the cheapest.
         tiles.sort_by(|one, other| one.0.total_cmp(&other.0));
-        tiles.iter().min_by_key(|(_, tile)| tile.iter().product::<usize>()).map_or([1, 1, 1], |(_, tile)| *tile)
+        let fewest = tiles.iter().min_by_key(|(_, tile)| tile.iter().product::<usize>()).map(|(_, tile)| *tile);
+        // One of one sum is always there.
+        fewest.or((!self.pooled).then_some([1, 1, 1]))
     }
 
     /// Nanoseconds of eight images.
@@ -179,7 +192,13 @@ impl Walked {
             })
             .sum();
         let per_channel = turns as f64 * turn + (blocks * (rows - 1)) as f64 * line;
-        let in_all = summed as f64 * per_channel + blocks as f64 * sums * prices.store[in_vectors];
+        // Of a window's four sums one is stored, and its place, in vectors half as wide.
+        let stores = if self.pooled {
+            0.5 * sums * prices.store[usize::from(self.at_a_time(positions) > 2)]
+        } else {
+            sums * prices.store[in_vectors]
+        };
+        let in_all = summed as f64 * per_channel + blocks as f64 * stores;
         in_all * (width.div_ceil(positions) * made.div_ceil(channels)) as f64
     }
 }
@@ -188,13 +207,13 @@ impl Walked {
 mod tests {
     use super::*;
 
-    const CONV1: Walked = Walked { channels: [3, 6], grid: [28, 28], taps: [5, 5], padding: 0 };
+    const CONV1: Walked = Walked { channels: [3, 6], grid: [28, 28], taps: [5, 5], padding: 0, pooled: false };
 
     #[test]
     fn lines_fall_into_vectors_where_all_extents_do() {
-        let pixels = Walked { channels: [6, 3], grid: [32, 32], taps: [5, 5], padding: 4 };
-        let conv2 = Walked { channels: [6, 16], grid: [10, 10], taps: [5, 5], padding: 0 };
-        let same = Walked { channels: [6, 16], grid: [32, 32], taps: [3, 3], padding: 1 };
+        let pixels = Walked { channels: [6, 3], grid: [32, 32], padding: 4, ..CONV1 };
+        let conv2 = Walked { channels: [6, 16], grid: [10, 10], ..CONV1 };
+        let same = Walked { channels: [6, 16], grid: [32, 32], taps: [3, 3], padding: 1, ..CONV1 };
         assert_eq!([CONV1, pixels, conv2, same].map(|walked| walked.at_a_time(8)), [4, 4, 2, 1]);
         assert_eq!([8, 6, 7].map(|positions| CONV1.at_a_time(positions)), [4, 2, 1]);
         assert_eq!(Walked { padding: -2, ..CONV1 }.at_a_time(8), 2);
@@ -202,30 +221,44 @@ mod tests {
 
     #[test]
     fn the_cheapest_tile_wastes_nothing_and_keeps_to_its_bounds() {
-        let pixels = Walked { channels: [6, 3], grid: [32, 32], taps: [5, 5], padding: 4 };
-        let conv2 = Walked { channels: [6, 16], grid: [10, 10], taps: [5, 5], padding: 0 };
-        let tiles = |prices| [CONV1, pixels, conv2].map(|walked| walked.cheapest(&prices, None));
+        let pixels = Walked { channels: [6, 3], grid: [32, 32], padding: 4, ..CONV1 };
+        let conv2 = Walked { channels: [6, 16], grid: [10, 10], ..CONV1 };
+        let tiles = |prices| [CONV1, pixels, conv2].map(|walked| walked.cheapest(&prices, None).unwrap());
         assert_eq!(tiles(MESA_22), [[7, 4, 6], [4, 8, 3], [2, 10, 8]]);
         assert_eq!(tiles(MESA_25), [[2, 4, 6], [2, 8, 3], [5, 2, 8]]);
         for prices in [MESA_22, MESA_25, OTHERS] {
             for extent in 1..20 {
                 for channels in [1, 5, 40] {
                     let walked = Walked { channels: [3, channels], grid: [extent, 23 - extent], ..CONV1 };
-                    let [rows, positions, block] = walked.cheapest(&prices, None);
+                    let [rows, positions, block] = walked.cheapest(&prices, None).unwrap();
                     assert!(rows * positions * block <= prices.sums && rows <= extent && positions <= 23 - extent);
                     assert!(rows <= prices.most[0] && positions <= prices.most[1]);
                 }
             }
         }
         // Whatever is chosen, there is room for a row of it.
-        assert_eq!(CONV1.cheapest(&MESA_22, Some([32, 28])), [1, 28, 32]);
-        assert_eq!(CONV1.cheapest(&MESA_22, Some([6, 4])), [7, 4, 6]);
+        assert_eq!(CONV1.cheapest(&MESA_22, Some([32, 28])), Some([1, 28, 32]));
+        assert_eq!(CONV1.cheapest(&MESA_22, Some([6, 4])), Some([7, 4, 6]));
+    }
+
+    #[test]
+    fn what_is_pooled_holds_whole_windows() {
+        let pooled = |walked: Walked, prices| Walked { pooled: true, ..walked }.cheapest(&prices, None);
+        let conv2 = Walked { channels: [6, 16], grid: [10, 10], ..CONV1 };
+        assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_22)), [Some([4, 4, 6]), Some([2, 10, 8])]);
+        assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_25)), [Some([2, 4, 6]), Some([2, 10, 8])]);
+        // A line that does not fall into vectors, and a plane of one row.
+        for grid in [[28, 27], [1, 28]] {
+            assert_eq!(pooled(Walked { grid, ..CONV1 }, MESA_22), None);
+        }
+        let chosen = |tile| Walked { pooled: true, ..CONV1 }.cheapest(&MESA_22, Some(tile));
+        assert_eq!([chosen([6, 7]), chosen([6, 8])], [None, Some([4, 8, 6])]);
     }
 
     #[test]
     fn padding_that_is_left_out_costs_nothing() {
         // The same sums over ten rows of x, of which taps at the edges meet less and less.
-        let within = Walked { channels: [16, 6], grid: [6, 14], taps: [5, 5], padding: 0 };
+        let within = Walked { channels: [16, 6], grid: [6, 14], ..CONV1 };
         let beyond = Walked { grid: [14, 14], padding: 4, ..within };
         let turns = |walked: Walked, positions| {
             let prices = Prices { read: [0.0; 2], weight: 0.0, product: 1.0, store: [0.0; 2], ..MESA_22 };
@@ -235,9 +268,9 @@ mod tests {
         // A whole row meets only the ten columns that are there.
         assert_eq!([within.whole(14), beyond.whole(7), beyond.whole(14)], [None, None, Some(10)]);
         assert_eq!(14.0 * turns(beyond, 14), 10.0 * 50.0);
-        assert_eq!([MESA_22, MESA_25].map(|prices| beyond.cheapest(&prices, None)[1]), [14; 2]);
+        assert_eq!([MESA_22, MESA_25].map(|prices| beyond.cheapest(&prices, None).unwrap()[1]), [14; 2]);
         assert_eq!([beyond.at_a_time(14), Walked { grid: [14, 12], ..beyond }.at_a_time(12)], [2, 4]);
-        let small = Walked { channels: [3, 2], grid: [5, 4], taps: [3, 3], padding: 2 };
-        assert_eq!((small.cheapest(&OTHERS, None)[1], small.whole(4)), (4, Some(2)));
+        let small = Walked { channels: [3, 2], grid: [5, 4], taps: [3, 3], padding: 2, ..CONV1 };
+        assert_eq!((small.cheapest(&OTHERS, None).unwrap()[1], small.whole(4)), (4, Some(2)));
     }
 }

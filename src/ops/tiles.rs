@@ -274,8 +274,9 @@ pub fn default_tile(
     let extent = width.div_ceil(phases);
     let taps = [kernel.div_ceil(phases); 2];
     let flip = (pass == "backward-data", padding);
-    let [_, positions, channels] = match Walked::of((variant, stride * phases), [from, to], [extent; 2], kernel, flip) {
-        Some(walked) => walked.tile(gpu, None),
+    let walked = Walked::of((variant, stride * phases), [from, to], [extent; 2], kernel, flip);
+    let [_, positions, channels] = match walked.and_then(|walked| walked.tile(gpu, None)) {
+        Some(tile) => tile,
         None => tile(gpu, variant, [to, extent, extent], taps, stride, None),
     };
     [channels, positions]

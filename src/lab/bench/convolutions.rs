@@ -19,13 +19,15 @@ pub(super) struct Place {
     pub y: [usize; 4],
     pub kernel: usize,
     pub window: Window,
+    /// Whether a max-pooling of 2 x 2 follows at once, which a kernel may do as it stores.
+    pub pooled: bool,
 }
 
 /// The convolutions of a model with their shapes.
 pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> {
     let plan = models::architecture(model)?;
     let mut shape = plan.input;
-    let mut found = Vec::new();
+    let mut found: Vec<Place> = Vec::new();
     for layer in &plan.layers {
         let [channels, height, width] = shape;
         let (next, convolution) = match layer {
@@ -43,6 +45,10 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
                 ([*out, extent(height), extent(width)], Some((name, true, *kernel, *window)))
             }
             Layer::MaxPool { kernel, window, .. } | Layer::AvgPool { kernel, window } => {
+                let pooled = matches!(layer, Layer::MaxPool { .. }) && (*kernel, *window) == (2, Window::new(2, 0));
+                if let Some(last) = found.last_mut().filter(|last| pooled && last.y[1..] == shape) {
+                    last.pooled = true;
+                }
                 let [h, w] = [height, width].map(|extent| window.output("pool", extent, *kernel));
                 ([channels, h?, w?], None)
             }
@@ -53,7 +59,7 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
         if let Some((name, transposed, kernel, window)) = convolution {
             let dims = |[c, h, w]: [usize; 3]| [batch, c, h, w];
             let (name, x, y) = (format!("{model}.{name}"), dims(shape), dims(next));
-            found.push(Place { name, transposed, x, y, kernel, window });
+            found.push(Place { name, transposed, x, y, kernel, window, pooled: false });
         }
         shape = next;
     }
@@ -151,9 +157,27 @@ impl Bench<'_> {
                     let label = Label { kernel, pass: name, layer, shape, variant };
                     self.row(label, place.work(), &mut || place.launch(gpu, &arrays, pass).map(drop))?;
                 }
+                self.pooled(&place, &arrays)?;
             }
         }
         Ok(())
+    }
+
+    /// The forward pass with the max-pooling that follows, where the chosen kernel does both.
+    fn pooled(&mut self, place: &Place, Arrays { x, weight, bias, .. }: &Arrays) -> Result<(), LabError> {
+        let gpu = self.gpu;
+        let both = || conv2d::forward_max_pool(gpu, x, weight, Some(bias), place.window, true);
+        if !place.pooled || both()?.is_none() {
+            return Ok(());
+        }
+        let variant = tiles::conv2d_at(gpu, place.problem(0))?.0.name().to_owned();
+        let (layer, shape) = (Some(place.name.clone()), place.shape());
+        let label = Label { kernel: "conv2d_max_pool", pass: "forward + max_pool", layer, shape, variant };
+        // Half of the output: a quarter of its values, and as many places.
+        let [n, m, height, width] = place.y;
+        let Work { flops, bytes } = place.work();
+        let work = Work { flops, bytes: bytes - 2 * (n * m * height * width) as u64 };
+        self.row(label, work, &mut || both().map(drop))
     }
 }
 
@@ -170,6 +194,7 @@ mod tests {
         assert_eq!(lab[2].work().flops, 2 * 2 * 1024 * 64 * 128 * 9);
         let lenet = places("lenet", 1).unwrap();
         assert_eq!(lenet.iter().map(|place| place.y).collect::<Vec<_>>(), [[1, 6, 28, 28], [1, 16, 10, 10]]);
+        assert!(lenet.iter().all(|place| place.pooled) && !lab.iter().any(|place| place.pooled));
         let fast: Vec<String> = places("fast", 1).unwrap().iter().map(super::Place::shape).collect();
         assert_eq!((&*fast[0], &*fast[4]), ("1x3x32x32 -> 24 k2 s1 p0", "1x256x7x7 -> 256 k3 s1 p1"));
         let ae3 = places("ae3", 1).unwrap();

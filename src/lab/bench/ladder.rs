@@ -146,6 +146,7 @@ fn conv2d(
         y: [size, 128, 32, 32],
         kernel: 3,
         window: Window::new(1, 1),
+        pooled: false,
     };
     let arrays = place.arrays(gpu)?;
     let mut rungs = Vec::new();
