@@ -228,6 +228,7 @@ fn a_convolution_that_pools_as_it_stores_does_both_to_the_bit() {
         (Case::new([3, 2, 5], [7, 20], 5, 1, 0), true), // the last row is in no window
         (Case::new([1, 5, 3], [5, 4], 3, 1, 0), true),  // one window
         (Case::new([2, 3, 7], [8, 8], 5, 1, 2), true),
+        (Case::new([1, 2, 3], [6, 6], 5, 1, 4), true), // blocks that are whole rows, padding and all
         (Case::new([2, 3, 4], [10, 11], 5, 1, 0), false), // an odd width
         (Case::new([2, 3, 4], [12, 12], 3, 2, 1), false),
     ]

@@ -2,12 +2,15 @@
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/languages.rs"]
+mod languages;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use folder::TempFolder;
+use languages::translated;
 use shadegrad::gpu::{Broken, Gpu, GpuOptions, Precision};
 use shadegrad::kept;
 use shadegrad::ops::tiles::{self, CONV2D, ConvVariant};
@@ -77,7 +80,11 @@ fn it_passes_on_this_adapter_and_says_what_it_saw() {
         let text = fs::read_to_string(path).unwrap();
         let is_whole = text.trim_end().ends_with('}') && !text.contains("// unroll");
         assert!(is_whole && path.extension().is_some_and(|end| end == "wgsl"), "{path:?}");
+        // And DX12 and Metal could be given it, too.
+        let others = translated(&text).unwrap_or_else(|problem| panic!("{path:?}: {problem}"));
+        assert!(others.len() >= 2 && others.iter().all(|text| text.len() > 100), "{path:?}: {others:?}");
     }
+    assert!(translated("@compute @workgroup_size(1) fn f() { let x: u32 = 1.5; }").is_err());
     let named = |name: &str| texts.iter().any(|path| path.file_name().unwrap().to_str().unwrap().starts_with(name));
     assert!(["fill-", "max_pool-", "matmul_tiled-", "conv2d-", "adam-"].iter().all(|name| named(name)), "{texts:?}");
     // The training that follows takes the verdict for what it is.

@@ -54,15 +54,17 @@ pub fn find(name: &str) -> Result<Source, Vec<&'static str>> {
     if let Some(found) = SOURCES.iter().find(|source| source.name == wanted) {
         return Ok(*found);
     }
-    let mut near: Vec<(usize, &str)> = SOURCES
+    // Files that other kernels are made of come last.
+    let mut near: Vec<(usize, bool, &str)> = SOURCES
         .iter()
         .map(|source| {
             let is_part = wanted.len() > 2 && (source.name.contains(wanted) || source.entries().contains(&wanted));
-            (if is_part { 0 } else { distance(wanted, source.name) }, source.name)
+            let far = if is_part { 0 } else { distance(wanted, source.name) };
+            (far, source.entries().is_empty(), source.name)
         })
         .collect();
     near.sort();
-    Err(near.into_iter().filter(|(far, name)| *far <= name.len() / 2).map(|(_, name)| name).take(3).collect())
+    Err(near.into_iter().filter(|(far, _, name)| *far <= name.len() / 2).map(|(.., name)| name).take(3).collect())
 }
 
 /// How many letters must be put in, left out or changed to make one word of the other (Levenshtein 1966).
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!(find("matmul.wgsl").unwrap().entries(), ["matmul"]);
         assert_eq!(find("max_pool").unwrap().entries(), ["forward", "backward", "backward_tiles"]);
         assert_eq!(find("matmull").unwrap_err()[0], "matmul");
-        assert_eq!(find("pool").unwrap_err()[..2], ["avg_pool", "max_pool"]);
+        assert_eq!(find("pool").unwrap_err(), ["avg_pool", "max_pool", "max_pool_pairs"]);
         assert!(find("zzzzzzzzzzz").unwrap_err().is_empty());
     }
 }
