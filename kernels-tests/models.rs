@@ -9,8 +9,9 @@ use shadegrad::gpu::{Gpu, Tensor, Words};
 use shadegrad::models::architecture;
 use shadegrad::nn::whitening::EPSILON;
 use shadegrad::nn::{Bound, Mode, Network, Optimizer, OptimizerKind, Task};
+use shadegrad::ops::choices;
 use shadegrad::ops::optimizer::Adam;
-use shadegrad::ops::tiles::{CONV2D, ConvVariant};
+use shadegrad::ops::tiles::{self, CONV2D, ConvVariant};
 use shadegrad::selftest::pictures;
 
 const SEED: u64 = 7;
@@ -55,6 +56,32 @@ impl Golden<'_> {
             );
         }
     }
+}
+
+/// Where the kernel that is chosen can pool as it stores, lenet's two convolutions do.
+#[test]
+fn lenet_pools_as_it_convolves() {
+    let gpu = gpu();
+    let plan = architecture("lenet").unwrap();
+    let network = Network::new(&gpu, plan, SEED).unwrap();
+    let (x, _) = pictures(&gpu, 1).unwrap();
+    let is_its = [([3, 6], 28), ([6, 16], 10)].map(|(channels, width)| {
+        let place = choices::convolution("forward", channels, 5, 1, width);
+        tiles::conv2d_at(&gpu, place).unwrap().0 == ConvVariant::Subgroup
+    });
+    let launches = || {
+        let counts = gpu.dispatch_counts();
+        ["conv2d_max_pool", "conv2d", "max_pool"].map(|name| counts.get(name).copied().unwrap_or(0))
+    };
+    let before = launches();
+    let tape = Tape::evaluation(&gpu);
+    let bound = network.bind(&tape).unwrap();
+    let input = tape.leaf(&x);
+    network.forward_with_features(&tape, &bound, input, Mode::Evaluation).unwrap();
+    let after = launches();
+    let pooled = is_its.iter().filter(|its| **its).count() as u64;
+    let wanted = [pooled, 2 - pooled, 2 - pooled];
+    assert_eq!([0, 1, 2].map(|index| after[index] - before[index]), wanted);
 }
 
 fn samples(count: usize) -> [(&'static str, Vec<usize>); 2] {

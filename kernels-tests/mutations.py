@@ -39,7 +39,7 @@ MUTATIONS = [
     ("memory: buffers that lie unused are never given back", "src/gpu/pool.rs",
      "while self.stats.held + class > most {", "while self.stats.held + class > most && most == 0 {", ["memory"]),
     ("wrong winner: of two windows pooled at once, a pixel below counts as its neighbour", "shaders/max_of_four.wgsl",
-     "below[0], first + width);", "below[0], first + width + 1u);", ["pool"]),
+     "larger(best, c, first + width);", "larger(best, c, first + width + 1u);", ["pool"]),
     ("wrong window: of two that a convolution pools as it stores, the second is the first", "shaders/conv2d_store_pooled.wgsl",
      "const second = EACH - 2u;", "const second = 0u;", ["pool"]),
     ("wrong plane: windows cut short count among those that have a gradient", "shaders/max_pool.wgsl",

@@ -192,7 +192,8 @@ fn nan_wins_its_window() {
     }
 }
 
-/// Every variant of the convolution that this adapter can run: those that cannot pool as they store say so.
+/// Every variant of the convolution that this adapter can run, with ReLU and without: how often one pooled as it stored, to the
+/// bits of two launches.
 fn fused(case: Case, bias: bool, values: &[f32]) -> usize {
     let gpu = gpu();
     let x = gpu.tensor(case.wide(), values).unwrap();
@@ -250,36 +251,53 @@ fn a_convolution_that_pools_as_it_stores_does_both_to_the_bit() {
 fn a_tape_takes_a_convolution_and_its_pooling_together() {
     let gpu = gpu();
     let launches = |name: &str| gpu.dispatch_counts().get(name).copied().unwrap_or(0);
-    let own = choices::convolution("forward", [3, 5], 5, 1, 12);
     for (size, kernel, pooling, fits) in [
         ([16, 16], 2, Window::new(2, 0), true),
+        ([15, 16], 2, Window::new(2, 0), true), // the gradient's last row meets no window
         ([16, 16], 3, Window::new(2, 1), false),
         ([15, 15], 2, Window::new(2, 0), false),
     ] {
         let case = Case::new([2, 3, 5], size, 5, 1, 0);
+        let own = choices::convolution("forward", [3, 5], 5, 1, size[1] - 4);
+        let is_its = fits && tiles::conv2d_at(&gpu, own).unwrap().0 == ConvVariant::Subgroup;
         let values = [(0, case.wide().into()), (1, case.weight().into()), (2, Shape::from([case.narrow_c]))];
         let [x, w, b] = values.map(|(item, shape): (u32, Shape)| operand(&gpu, item, shape).0);
-        let run = |together: bool| {
-            let tape = Tape::new(&gpu);
-            let [x, w, b] = [&x, &w, &b].map(|tensor| tape.leaf(tensor));
-            let y = if together {
-                tape.conv2d_max_pool((x, w, Some(b), case.window), kernel, pooling, true).unwrap()
-            } else {
-                let convolved = tape.conv2d(x, w, b, case.window, false).unwrap();
-                tape.max_pool(convolved, kernel, pooling, true).unwrap()
+        // With bias and ReLU or without, and gradients of all leaves, of the weights, of the pixels.
+        for (bias, relu, wanted) in [(true, true, 0..3), (false, false, 0..2), (true, false, 1..3), (true, true, 0..1)]
+        {
+            let run = |tape: &Tape, together: bool| {
+                let leaves = [&x, &w, &b].map(|tensor| tape.leaf(tensor));
+                let (x, w, b) = (leaves[0], leaves[1], bias.then_some(leaves[2]));
+                let y = if together {
+                    tape.conv2d_max_pool((x, w, b, case.window), kernel, pooling, relu).unwrap()
+                } else {
+                    let convolved = tape.conv2d(x, w, b, case.window, false).unwrap();
+                    tape.max_pool(convolved, kernel, pooling, relu).unwrap()
+                };
+                (leaves, y)
             };
-            let squared = tape.multiply(y, y).unwrap();
-            let gradients = tape.backward(squared, &[x, w, b]).unwrap();
-            let found = [x, w, b].map(|leaf| gpu.read(gradients.of(leaf).unwrap()).unwrap());
-            (gpu.read(&tape.value(y).unwrap()).unwrap(), found)
+            let gradients = |together: bool| {
+                let tape = Tape::new(&gpu);
+                let (leaves, y) = run(&tape, together);
+                let found = tape.backward(tape.multiply(y, y).unwrap(), &leaves[wanted.clone()]).unwrap();
+                let found = leaves.map(|leaf| found.of(leaf).map(|gradient| gpu.read(gradient).unwrap()));
+                (gpu.read(&tape.value(y).unwrap()).unwrap(), found)
+            };
+            let before = [launches("conv2d_max_pool"), launches("conv2d")];
+            let (y, together) = gradients(true);
+            let after = [launches("conv2d_max_pool"), launches("conv2d")];
+            assert_eq!(after[0] - before[0], u64::from(is_its), "{case:?}");
+            assert!(!is_its || after[1] == before[1]);
+            assert_eq!(together.iter().filter(|gradient| gradient.is_some()).count(), wanted.len());
+            assert_eq!((y, together), gradients(false), "{case:?} bias {bias} relu {relu} {wanted:?}");
+        }
+        let tape = Tape::evaluation(&gpu);
+        let (_, y) = {
+            let leaves = [&x, &w, &b].map(|tensor| tape.leaf(tensor));
+            let operands = (leaves[0], leaves[1], Some(leaves[2]), case.window);
+            (leaves, tape.conv2d_max_pool(operands, kernel, pooling, true).unwrap())
         };
-        let before = [launches("conv2d_max_pool"), launches("conv2d")];
-        let together = run(true);
-        let after = [launches("conv2d_max_pool"), launches("conv2d")];
-        let is_its = fits && tiles::conv2d_at(&gpu, own).unwrap().0 == ConvVariant::Subgroup;
-        assert_eq!(after[0] - before[0], u64::from(is_its), "{case:?}");
-        assert!(!is_its || after[1] == before[1]);
-        assert_eq!(together, run(false), "{case:?}");
+        assert!(tape.backward(y, &[]).is_err(), "an evaluation tape keeps nothing");
     }
 }
 

@@ -127,6 +127,14 @@ fn broken_kernels_are_caught_and_named() {
     let gone = tried(Broken { kernel: "mse", from: "fn backward", to: "fn forgotten" }, &["losses"]);
     let failure = gone.failed.iter().find(|failure| failure.name() == "mse").unwrap();
     assert!(failure.problem.contains("backward"), "a kernel that the driver rejects is named too: {failure:?}");
+    // One that a variant ends in: the variant is what others can stand in for, and the rest of the test goes on.
+    let (kernel, from, to) = ("conv2d_store_pooled", "fn store", "fn forgotten");
+    let ending = tried(Broken { kernel, from, to }, &["convolutions, subgroup", "convolutions, naive"]);
+    let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+    let named: Vec<_> = ending.failed.iter().map(|failure| (failure.name(), failure.variant.as_deref())).collect();
+    let can = ConvVariant::Subgroup.runs_on(&gpu);
+    assert_eq!(named, if can { vec![("conv2d_subgroup", Some("subgroup"))] } else { Vec::new() });
+    assert!(ending.stopped.is_none() && ending.kernels.iter().any(|row| row.kernel == "conv2d_naive"));
 }
 
 /// The whole way of a fault: found, kept, heeded by other commands, and passed over when asked to be.

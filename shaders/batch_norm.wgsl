@@ -43,10 +43,8 @@ fn total(lane: u32, part: vec2<f32>) -> vec2<f32> {
     workgroupBarrier();
     parts[lane] = part;
     workgroupBarrier();
-    var eighth = vec2<f32>();
-    if lane < 8u { eighth = eight(lane, 8u); }
-    workgroupBarrier();
-    if lane < 8u { parts[lane] = eighth; }
+    // Of what lanes write here, each reads its own alone.
+    if lane < 8u { parts[lane] = eight(lane, 8u); }
     workgroupBarrier();
     return eight(0u, 1u);
 }
@@ -126,8 +124,8 @@ fn sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var t = 0u; t < TURNS; t++) { // unroll
             let j = first + 64u * t;
             let i = place(c, min(j, count - 1u));
-            let upstream = select(0.0, dy[i], j < count);
-            both += vec2<f32>(upstream * (x[i] - centre) * scale, upstream);
+            let upstream = dy[i];
+            both += select(vec2<f32>(), vec2<f32>(upstream * (x[i] - centre) * scale, upstream), j < count);
         }
     }
     let sum = total(lane, both);

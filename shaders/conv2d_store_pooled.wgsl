@@ -13,8 +13,8 @@ fn store(plane: u32, oy: u32, ox: u32, above: Value, below: Value) {
     // By twos it is one window, which stands here twice.
     const second = EACH - 2u;
     let corner = oy * p.out_w + ox;
-    var best = largest(array(vec2(part(above, 0u), part(above, second)), vec2(part(above, 1u), part(above, second + 1u))),
-                       array(vec2(part(below, 0u), part(below, second)), vec2(part(below, 1u), part(below, second + 1u))),
+    var best = largest(vec2(part(above, 0u), part(above, second)), vec2(part(above, 1u), part(above, second + 1u)),
+                       vec2(part(below, 0u), part(below, second)), vec2(part(below, 1u), part(below, second + 1u)),
                        vec2(corner, corner + second), p.out_w);
     if RELU == 1u { best.value = positive(best.value); }
     let at = ((plane * (p.out_h / 2u) + oy / 2u) * (p.out_w / 2u) + ox / 2u) / (EACH / 2u);

@@ -17,7 +17,8 @@
 // all KW taps: of lenet's second layer 10 reads and 50 products a row rather than 18 and 70.
 //
 // Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. And
-// conv2d_store.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of sums at once: TALL = 1 or 2, STRIPS = RB / TALL.
+// conv2d_store.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of sums at once: TALL = 1 or 2, BELOW = TALL - 1,
+// STRIPS = RB / TALL.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
 // must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN, BESIDE = KW - 1 columns of padding to
@@ -158,7 +159,9 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                         var below = Value();
                         for (var j = 0u; j < EACH; j++) { // unroll
                             above = with_part(above, j, sum[r * TALL * XB + s * EACH + j]);
-                            below = with_part(below, j, sum[(r * TALL + TALL - 1u) * XB + s * EACH + j]);
+                            for (var b = 0u; b < BELOW; b++) { // unroll
+                                below = with_part(below, j, sum[(r * TALL + 1u) * XB + s * EACH + j]);
+                            }
                         }
                         if BIAS == 1u {
                             above += Value(constant);

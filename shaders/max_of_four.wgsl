@@ -1,6 +1,6 @@
 // max_of_four: what max_pool.wgsl finds in a window of 2 x 2, of two windows side by side.
 //
-// Put before a kernel that pools; after what it needs of one window alone, the compiler drops the rest.
+// Put before a kernel that pools. One that has a single window passes it twice; the compiler drops the copy.
 
 struct Largest { value: vec2<f32>, place: vec2<u32> }
 
@@ -14,13 +14,13 @@ fn larger(best: Largest, value: vec2<f32>, place: vec2<u32>) -> Largest {
     return Largest(select(best.value, value, better), select(best.place, place, better));
 }
 
-// The largest of each window's pixels, in row order: (left, right) above, then below. `first` is where the windows' first pixels
-// stand in their plane, whose rows have `width`. The first among equals wins, and NaN does.
-fn largest(above: array<vec2<f32>, 2>, below: array<vec2<f32>, 2>, first: vec2<u32>, width: u32) -> Largest {
-    var best = Largest(above[0], first);
-    best = larger(best, above[1], first + 1u);
-    best = larger(best, below[0], first + width);
-    return larger(best, below[1], first + width + 1u);
+// The largest of each window's pixels: a and b above, c and d below. `first` is where the windows' first pixels stand in their
+// plane, whose rows have `width`. The first among equals wins, and NaN does.
+fn largest(a: vec2<f32>, b: vec2<f32>, c: vec2<f32>, d: vec2<f32>, first: vec2<u32>, width: u32) -> Largest {
+    var best = Largest(a, first);
+    best = larger(best, b, first + 1u);
+    best = larger(best, c, first + width);
+    return larger(best, d, first + width + 1u);
 }
 
 // ReLU. As a choice: max(NaN, 0) may be 0.

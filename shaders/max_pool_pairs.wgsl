@@ -3,8 +3,9 @@
 //   y[plane, oy, ox] = max of x[plane, 2 oy + (0, 1), 2 ox + (0, 1)], and the winner's place in its plane
 //
 // The pair's pixels are two vectors of four, its results one of two: a software adapter reads and writes those for little
-// more than single values. Needs max_of_four.wgsl before it. The same results to the bit as max_pool.wgsl's, NaN and ReLU (RELU = 1) included.
-// IN_W is a multiple of four; IN_W, OUT_H and OUT_W are constants. Grid: linear over half of the outputs, 64 a workgroup.
+// more than single values. The same results to the bit as max_pool.wgsl's, NaN and ReLU (RELU = 1) included.
+// Needs max_of_four.wgsl before it. IN_W is a multiple of four; IN_W, OUT_H and OUT_W are constants.
+// Grid: linear over half of the outputs, 64 a workgroup.
 
 struct Params { planes: u32, padding: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -36,7 +37,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     let at = corner(i);
     let above = x[vector(i, at)];
     let below = x[vector(i, at + IN_W)];
-    var best = largest(array(above.xz, above.yw), array(below.xz, below.yw), vec2(at, at + 2u), IN_W);
+    var best = largest(above.xz, above.yw, below.xz, below.yw, vec2(at, at + 2u), IN_W);
     if RELU == 1u { best.value = positive(best.value); }
     y[i] = best.value;
     winners[i] = best.place;

@@ -1,4 +1,5 @@
-//! What DX12 and Metal are given: naga's translation of a kernel's text, as wgpu asks for it there. No such adapter is needed.
+//! What DX12 and Metal are given: naga's translation of a kernel's text, by nearly the options that wgpu sets there. No such
+//! adapter is needed; whether its own compiler takes the translation is another question.
 
 use naga::back::{hlsl, msl};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -16,7 +17,13 @@ pub fn translated(text: &str) -> Result<Vec<String>, String> {
 
 /// For the shader model that subgroups need.
 fn to_hlsl(module: &Module, info: &ModuleInfo, entry: &str) -> Result<String, String> {
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..hlsl::Options::default() };
+    // Where the number of workgroups comes from.
+    let special = hlsl::BindTarget { space: 255, ..hlsl::BindTarget::default() };
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_2,
+        special_constants_binding: Some(special),
+        ..hlsl::Options::default()
+    };
     let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry.to_owned())) };
     let mut text = String::new();
     let written = hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None);

@@ -84,6 +84,17 @@ pub enum Mode {
 }
 
 impl Layer {
+    /// Kernel, window and ReLU of the max-pooling that follows a convolution without ReLU of its own: the two run as one operation.
+    /// `rest` are the layers behind this one. Not of the last layer, which somebody may ask what it is given.
+    pub(crate) fn pooling(&self, rest: &[Self]) -> Option<(usize, Window, bool)> {
+        match (self, rest) {
+            (Self::Conv2d { relu: false, .. }, [Self::MaxPool { kernel, window, relu }, _, ..]) => {
+                Some((*kernel, *window, *relu))
+            }
+            _ => None,
+        }
+    }
+
     /// The layer's parameters, weight before bias.
     pub(super) fn specs(&self) -> Vec<Spec> {
         let with_bias = |name: &str, weight: Vec<usize>, outputs: Option<usize>, fan_in: usize| {
@@ -139,5 +150,30 @@ impl Layer {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_convolution_is_pooled_where_nobody_asks_what_stands_between() {
+        let conv = |relu| Layer::Conv2d {
+            name: "conv".to_owned(),
+            channels: [3, 4],
+            kernel: 5,
+            window: Window::new(1, 0),
+            bias: true,
+            relu,
+        };
+        let pool = || Layer::MaxPool { kernel: 2, window: Window::new(2, 0), relu: true };
+        assert_eq!(conv(false).pooling(&[pool(), Layer::Flatten]), Some((2, Window::new(2, 0), true)));
+        // The last layer's input is what scores are made of; and ReLU stands between.
+        assert_eq!(conv(false).pooling(&[pool()]), None);
+        assert_eq!(conv(true).pooling(&[pool(), Layer::Flatten]), None);
+        assert_eq!(conv(false).pooling(&[Layer::Flatten, pool(), Layer::Flatten]), None);
+        assert_eq!(pool().pooling(&[pool(), Layer::Flatten]), None);
+        assert_eq!(conv(false).pooling(&[]), None);
     }
 }

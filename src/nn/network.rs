@@ -213,15 +213,12 @@ impl Network {
                 (Layer::Conv2d { window, bias, relu, .. }, _) => {
                     let weight = next()?;
                     let bias = if *bias { Some(next()?) } else { None };
-                    // Two layers at once, unless somebody asks what the second is given.
-                    match layers.get(number + 1) {
-                        Some(Layer::MaxPool { kernel, window: pooling, relu: last })
-                            if !relu && number + 2 < layers.len() =>
-                        {
+                    match layer.pooling(&layers[number + 1..]) {
+                        Some((kernel, pooling, relu)) => {
                             numbered.next();
-                            tape.conv2d_max_pool((value, weight, bias, *window), *kernel, *pooling, *last)?
+                            tape.conv2d_max_pool((value, weight, bias, *window), kernel, pooling, relu)?
                         }
-                        _ => tape.conv2d(value, weight, bias, *window, *relu)?,
+                        None => tape.conv2d(value, weight, bias, *window, *relu)?,
                     }
                 }
                 (Layer::ConvTranspose2d { window, relu, .. }, _) => {

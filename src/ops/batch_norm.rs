@@ -52,6 +52,10 @@ struct Params {
 
 fn params(x: &Tensor, settings: Settings) -> Result<Params> {
     let [batch, channels, ..] = dims4("batch_norm", "the input", x)?;
+    if channels > Grid::LIMIT as usize {
+        let problem = format!("{channels} channels are more than the {} that a grid takes", Grid::LIMIT);
+        return Err(GpuError::operand("batch_norm", problem));
+    }
     Ok(Params {
         batch: batch as u32,
         channels: channels as u32,
@@ -62,14 +66,17 @@ fn params(x: &Tensor, settings: Settings) -> Result<Params> {
 
 fn consts(x: &Tensor, training: bool) -> Result<[Const; 3]> {
     let [.., height, width] = dims4("batch_norm", "the input", x)?;
-    let inner = (height * width) as u32;
-    Ok([("TRAINING", u32::from(training)), ("INNER", inner), ("TURNS", 4)])
+    Ok(constants(height * width, training))
 }
 
-/// A channel's elements to an invocation of the flat kernels: what belongs to the channel is read once for all of them.
+fn constants(inner: usize, training: bool) -> [Const; 3] {
+    [("TRAINING", u32::from(training)), ("INNER", inner as u32), ("TURNS", 4)]
+}
+
+/// A channel's elements to an invocation of `apply` and `gradient`: what belongs to the channel is read once for all of them.
 const EACH: usize = 8;
 
-/// A workgroup row for each channel, and in it enough workgroups for the channel's elements.
+/// A column of workgroups for each channel, and in it enough workgroups for the channel's elements.
 fn over_elements(x: &Tensor, channels: u32) -> Grid {
     let elements = x.count() / channels as usize;
     let groups = elements.div_ceil(FLAT * EACH).clamp(1, Grid::LIMIT as usize);
@@ -105,6 +112,8 @@ pub fn forward(
         gpu.launch(&STATISTICS, &consts, &params, &spans, Grid([params.channels, 1, 1]))?;
         mean
     } else {
+        // Its text has the others' constants, too; one pipeline does for planes of any extent.
+        let consts = constants(1, false);
         launch_flat(gpu, &FROZEN, &consts, &params, &[running.variance.span(), rstd.span()], channels)?;
         running.mean.clone()
     };

@@ -129,18 +129,25 @@ pub fn forward_max_pool(
     window: Window,
     relu: bool,
 ) -> Result<Option<(Tensor, Words)>> {
-    let (kernel, dims) = output_dims(x, weight, bias, window)?;
-    let [batch, out_c, out_h, out_w] = dims;
-    let channels = [x.dims()[1], out_c];
-    let place = choices::convolution("forward", channels, kernel, window.stride, out_w);
-    let choice = choose(gpu, place, dims, weight, window)?;
-    let Some(walk) = Walk::forward(kernel, window, choice).pooled(gpu, channels, [out_h, out_w]) else {
-        return Ok(None);
-    };
+    let dims @ [batch, out_c, out_h, out_w] = output_dims(x, weight, bias, window)?.1;
+    let Some(walk) = pooling_walk(gpu, x, weight, window)? else { return Ok(None) };
     let y = gpu.empty([batch, out_c, out_h / 2, out_w / 2])?;
     let winners = gpu.empty_words(y.count())?;
     walk.launch(gpu, x, weight, (bias, relu), &Made::pooled(dims, &y, &winners))?;
     Ok(Some((y, winners)))
+}
+
+/// Whether the kernel that is chosen for these operands can do what [`forward_max_pool`] asks of it.
+pub fn pools_as_it_stores(gpu: &Gpu, x: &Tensor, weight: &Tensor, window: Window) -> Result<bool> {
+    Ok(pooling_walk(gpu, x, weight, window)?.is_some())
+}
+
+fn pooling_walk(gpu: &Gpu, x: &Tensor, weight: &Tensor, window: Window) -> Result<Option<Walk>> {
+    let (kernel, dims) = output_dims(x, weight, None, window)?;
+    let ([_, out_c, out_h, out_w], in_c) = (dims, x.dims()[1]);
+    let place = choices::convolution("forward", [in_c, out_c], kernel, window.stride, out_w);
+    let choice = choose(gpu, place, dims, weight, window)?;
+    Ok(Walk::forward(kernel, window, choice).pooled(gpu, [in_c, out_c], [out_h, out_w]))
 }
 
 /// Checks a convolution's operands; returns the kernel's extent and the output's dimensions.

@@ -299,6 +299,7 @@ impl Walk {
             ("READS", span / each),
             ("STORES", positions / each),
             ("TALL", tall),
+            ("BELOW", tall - 1),
             ("STRIPS", rows / tall),
             ("LANES", lanes as usize),
             ("WEIGHTS", (channels * at_once).div_ceil(lanes as usize)),

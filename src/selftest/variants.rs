@@ -103,7 +103,7 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
         let sums = biased(case.narrow(), case.sum_narrow(&wide_values, &w_values), &b_values);
         // Every constant is another kernel to compile, and that is what takes the time: ReLU in every second case.
         let clip = !index.is_multiple_of(2);
-        if conv2d::forward_max_pool(gpu, &wide, &w, Some(&b), window, clip)?.is_some() {
+        if conv2d::pools_as_it_stores(gpu, &wide, &w, window)? {
             // What windows pool to, and the sums where the winners are said to have stood.
             let largest = pooled(case.narrow(), &sums);
             let wanted = [if clip { relu(&largest) } else { largest.clone() }, largest].concat();
@@ -111,10 +111,11 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
             trial.check(subject, &name, &wanted, to_narrow, &|gpu| {
                 let made = conv2d::forward_max_pool(gpu, &wide, &w, Some(&b), window, clip)?;
                 let Some((y, winners)) = made else { return Ok(Vec::new()) };
-                let planes = y.count() / (case.narrow()[0] * case.narrow()[1]);
-                let plane = case.narrow()[2] * case.narrow()[3];
+                // Windows and sums of a plane.
+                let planes = case.narrow()[0] * case.narrow()[1];
+                let (windows, plane) = (y.count() / planes, sums.len() / planes);
                 let places = gpu.read_words(&winners)?.into_iter().enumerate();
-                let there = places.map(|(index, place)| sums.get(index / planes * plane + place as usize));
+                let there = places.map(|(index, place)| sums.get(index / windows * plane + place as usize));
                 let there = there.map(|sum| sum.map_or(f32::NAN, |&sum| sum as f32));
                 Ok(gpu.read(&y)?.into_iter().chain(there).collect())
             })?;

@@ -5,7 +5,7 @@ use crate::models;
 use crate::nn::Layer;
 use crate::ops::choices;
 use crate::ops::conv2d::{self, Window};
-use crate::ops::tiles;
+use crate::ops::{pool, tiles};
 
 use super::row::Label;
 use super::{Bench, LabError, random};
@@ -19,7 +19,7 @@ pub(super) struct Place {
     pub y: [usize; 4],
     pub kernel: usize,
     pub window: Window,
-    /// Whether a max-pooling of 2 x 2 follows at once, which a kernel may do as it stores.
+    /// Whether a max-pooling of 2 x 2 follows, which a kernel may do as it stores.
     pub pooled: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
     let plan = models::architecture(model)?;
     let mut shape = plan.input;
     let mut found: Vec<Place> = Vec::new();
-    for layer in &plan.layers {
+    for (index, layer) in plan.layers.iter().enumerate() {
         let [channels, height, width] = shape;
         let (next, convolution) = match layer {
             Layer::Conv2d { name, channels: [_, out], kernel, window, .. } => {
@@ -45,10 +45,6 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
                 ([*out, extent(height), extent(width)], Some((name, true, *kernel, *window)))
             }
             Layer::MaxPool { kernel, window, .. } | Layer::AvgPool { kernel, window } => {
-                let pooled = matches!(layer, Layer::MaxPool { .. }) && (*kernel, *window) == (2, Window::new(2, 0));
-                if let Some(last) = found.last_mut().filter(|last| pooled && last.y[1..] == shape) {
-                    last.pooled = true;
-                }
                 let [h, w] = [height, width].map(|extent| window.output("pool", extent, *kernel));
                 ([channels, h?, w?], None)
             }
@@ -59,7 +55,9 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
         if let Some((name, transposed, kernel, window)) = convolution {
             let dims = |[c, h, w]: [usize; 3]| [batch, c, h, w];
             let (name, x, y) = (format!("{model}.{name}"), dims(shape), dims(next));
-            found.push(Place { name, transposed, x, y, kernel, window, pooled: false });
+            let pooling = layer.pooling(&plan.layers[index + 1..]);
+            let pooled = pooling.is_some_and(|(kernel, window, _)| (kernel, window) == (2, Window::new(2, 0)));
+            found.push(Place { name, transposed, x, y, kernel, window, pooled });
         }
         shape = next;
     }
@@ -111,6 +109,14 @@ impl Place {
         choices::convolution(name, channels, kernel, stride, width)
     }
 
+    /// The variant that is chosen for a pass of [`PASSES`], with its tile where that was chosen beforehand.
+    fn variant(&self, gpu: &Gpu, pass: usize) -> crate::gpu::Result<String> {
+        Ok(match tiles::conv2d_at(gpu, self.problem(pass))? {
+            (variant, Some([channels, positions])) => format!("{} {channels}x{positions}", variant.name()),
+            (variant, None) => variant.name().to_owned(),
+        })
+    }
+
     pub(super) fn arrays(&self, gpu: &Gpu) -> crate::gpu::Result<Arrays> {
         let (k, in_c, out_c) = (self.kernel, self.x[1], self.y[1]);
         let weight = if self.transposed { [in_c, out_c, k, k] } else { [out_c, in_c, k, k] };
@@ -122,6 +128,17 @@ impl Place {
             dx: gpu.empty(self.x)?,
             dw: gpu.empty(weight)?,
         })
+    }
+
+    /// Launches the forward pass and the max-pooling that follows, together where the chosen kernel can: whether it could.
+    pub(super) fn launch_pooled(&self, gpu: &Gpu, arrays: &Arrays) -> crate::gpu::Result<bool> {
+        let Arrays { x, weight, bias, .. } = arrays;
+        if conv2d::forward_max_pool(gpu, x, weight, Some(bias), self.window, true)?.is_some() {
+            return Ok(true);
+        }
+        let convolved = conv2d::forward(gpu, x, weight, Some(bias), self.window, false)?;
+        pool::max_forward(gpu, &convolved, 2, Window::new(2, 0), true)?;
+        Ok(false)
     }
 
     /// Launches pass number `pass` of [`PASSES`] and returns what it computed.
@@ -150,10 +167,7 @@ impl Bench<'_> {
                 for (pass, name) in PASSES.into_iter().enumerate() {
                     let kernel = if place.transposed { "conv_transpose2d" } else { "conv2d" };
                     let (layer, shape) = (Some(place.name.clone()), place.shape());
-                    let variant = match tiles::conv2d_at(gpu, place.problem(pass))? {
-                        (variant, Some([channels, positions])) => format!("{} {channels}x{positions}", variant.name()),
-                        (variant, None) => variant.name().to_owned(),
-                    };
+                    let variant = place.variant(gpu, pass)?;
                     let label = Label { kernel, pass: name, layer, shape, variant };
                     self.row(label, place.work(), &mut || place.launch(gpu, &arrays, pass).map(drop))?;
                 }
@@ -164,20 +178,19 @@ impl Bench<'_> {
     }
 
     /// The forward pass with the max-pooling that follows, where the chosen kernel does both.
-    fn pooled(&mut self, place: &Place, Arrays { x, weight, bias, .. }: &Arrays) -> Result<(), LabError> {
+    fn pooled(&mut self, place: &Place, arrays: &Arrays) -> Result<(), LabError> {
         let gpu = self.gpu;
-        let both = || conv2d::forward_max_pool(gpu, x, weight, Some(bias), place.window, true);
-        if !place.pooled || both()?.is_none() {
+        if !place.pooled || !conv2d::pools_as_it_stores(gpu, &arrays.x, &arrays.weight, place.window)? {
             return Ok(());
         }
-        let variant = tiles::conv2d_at(gpu, place.problem(0))?.0.name().to_owned();
+        let variant = place.variant(gpu, 0)?;
         let (layer, shape) = (Some(place.name.clone()), place.shape());
         let label = Label { kernel: "conv2d_max_pool", pass: "forward + max_pool", layer, shape, variant };
         // Half of the output: a quarter of its values, and as many places.
         let [n, m, height, width] = place.y;
         let Work { flops, bytes } = place.work();
         let work = Work { flops, bytes: bytes - 2 * (n * m * height * width) as u64 };
-        self.row(label, work, &mut || both().map(drop))
+        self.row(label, work, &mut || place.launch_pooled(gpu, arrays).map(drop))
     }
 }
 

@@ -102,7 +102,11 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
                 let layer = format!("{} {name}", place.name);
                 watch(&layer);
                 let problem = place.problem(pass);
-                let mut launch = || place.launch(gpu, &arrays, pass).map(drop);
+                let mut launch = || match pass {
+                    // As the network runs it: a tile that cannot pool as it stores pays for a launch of its own.
+                    0 if place.pooled => place.launch_pooled(gpu, &arrays).map(drop),
+                    _ => place.launch(gpu, &arrays, pass).map(drop),
+                };
                 let candidates = convolutions(gpu, problem, place.window.padding)?;
                 let row = best(gpu, options, (layer, problem), &candidates, &mut chosen, &mut launch)?;
                 rows.extend(row);
