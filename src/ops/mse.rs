@@ -2,24 +2,31 @@
 
 use bytemuck::NoUninit;
 
-use super::{kernel, launch_flat};
-use crate::gpu::{Gpu, GpuError, Grid, Kernel, Result, Tensor};
+use super::{FLAT, kernel, launch_flat, value_kernels};
+use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Tensor};
 
-static FORWARD: Kernel = kernel!("mse", "mse", "forward", "rrw");
-static BACKWARD: Kernel = kernel!("mse_backward", "mse", "backward", "rrrw");
+/// Rows read value by value, and by fours.
+static FORWARD: [Kernel; 2] = value_kernels!("mse", "mse", "forward", "rrw");
+static BACKWARD: [Kernel; 2] = value_kernels!("mse_backward", "mse", "backward", "rrrw");
 
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
 struct Params {
     rows: u32,
-    length: u32,
     sign: f32,
 }
 
 fn params(a: &Tensor, b: &Tensor, sign: f32) -> Result<Params> {
     GpuError::expect_shape("mse", "the second operand", b.shape(), a.shape())?;
-    let rows = a.dims()[0];
-    Ok(Params { rows: rows as u32, length: (a.count() / rows) as u32, sign })
+    Ok(Params { rows: a.dims()[0] as u32, sign })
+}
+
+/// How many values are read at a time, and constants.
+fn by(a: &Tensor, mean: bool) -> (usize, [Const; 4]) {
+    let length = a.count() / a.dims()[0];
+    let each = if length.is_multiple_of(4) { 4 } else { 1 };
+    let consts = [("MEAN", usize::from(mean)), ("LENGTH", length), ("EACH", each), ("LANES", FLAT / each)];
+    (each, consts.map(|(name, value)| (name, value as u32)))
 }
 
 /// The mean of (a - b)^2 over everything but the first dimension: [N].
@@ -28,7 +35,8 @@ pub fn forward(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let loss = gpu.empty([params.rows as usize])?;
     // One workgroup a row.
     let grid = Grid::linear(params.rows as usize, 1);
-    gpu.launch(&FORWARD, &[("MEAN", 0)], &params, &[a.span(), b.span(), loss.span()], grid)?;
+    let (each, consts) = by(a, false);
+    gpu.launch(&FORWARD[usize::from(each > 1)], &consts, &params, &[a.span(), b.span(), loss.span()], grid)?;
     Ok(loss)
 }
 
@@ -47,5 +55,6 @@ pub fn backward(
     GpuError::expect_shape("mse_backward", "the gradient", dloss.shape(), [losses].into())?;
     GpuError::expect_shape("mse_backward", "the result", out.shape(), a.shape())?;
     let spans = [a.span(), b.span(), dloss.span(), out.span()];
-    launch_flat(gpu, &BACKWARD, &[("MEAN", u32::from(mean))], &params, &spans, a.count())
+    let (each, consts) = by(a, mean);
+    launch_flat(gpu, &BACKWARD[usize::from(each > 1)], &consts, &params, &spans, a.count() / each)
 }

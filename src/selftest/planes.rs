@@ -196,7 +196,7 @@ pub(super) fn losses_and_gradients(trial: &mut Trial<'_>) -> Result<()> {
             })?;
         }
     }
-    for shape in [Shape::from([1]), [65, 3].into(), [3, 3, 17, 19].into()] {
+    for shape in [Shape::from([1]), [65, 3].into(), [3, 3, 17, 19].into(), [5, 3, 12, 8].into()] {
         let images = shape.dims()[0];
         let length = shape.count() / images;
         let ((a, a_values), (b, b_values)) = (operand(trial.gpu, 1, shape)?, operand(trial.gpu, 2, shape)?);
