@@ -1,6 +1,6 @@
 // batch_norm (Ioffe and Szegedy 2015) over x[n, c, i]: y = (x - mean[c]) rstd[c] gamma[c] + beta[c].
 // Training: mean first, then the centred variance (a sum of squares minus the squared mean would cancel),
-// both per channel in a fixed tree; running statistics move by `momentum`, the running variance being the
+// both per channel in a fixed tree (needs tree.wgsl before it); running statistics move by `momentum`, the running variance being the
 // unbiased one. Backward: one pass for both sums, then
 //   dx = gamma rstd (dy - sum(dy) / M - xhat sum(dy xhat) / M)   with M = N I elements a channel (training)
 //   dx = gamma rstd dy                                            (evaluation, TRAINING = 0)
@@ -35,27 +35,14 @@ struct Params { batch: u32, channels: u32, epsilon: f32, momentum: f32 }
 @group(0) @binding(7) var<storage, read> sum_dy: array<f32>;
 @group(0) @binding(8) var<storage, read_write> dx: array<f32>;
 
-var<workgroup> parts: array<vec2<f32>, 64>;
+alias Part = vec2<f32>;
 
-// Adds the lanes' parts in a fixed tree, in which halves are added: every lane gets the total. Its levels are taken three at a
-// time, since on a software adapter a barrier costs more than sums that all lanes repeat.
-fn total(lane: u32, part: vec2<f32>) -> vec2<f32> {
+// The sum of what all lanes give.
+fn total(lane: u32, part: Part) -> Part {
+    // Nobody reads the parts of the sum before any more.
     workgroupBarrier();
     parts[lane] = part;
-    workgroupBarrier();
-    // Of what lanes write here, each reads its own alone.
-    if lane < 8u { parts[lane] = eight(lane, 8u); }
-    workgroupBarrier();
-    return eight(0u, 1u);
-}
-
-// Three levels of the tree, over parts[first + STEP k].
-fn eight(first: u32, step: u32) -> vec2<f32> {
-    var sum: array<vec2<f32>, 8>;
-    for (var k = 0u; k < 8u; k++) { // unroll
-        sum[k] = parts[first + k * step];
-    }
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    return added(lane);
 }
 
 // Where the j-th of a channel's elements lies.

@@ -1,8 +1,8 @@
 // mse: loss[n] = mean over d of (a[n, d] - b[n, d])^2, the reconstruction error of each image.
 // Backward: da = 2 (a - b) / D g, with g = dloss[n], or dloss[0] / N for the mean (MEAN = 1); db = -da (p.sign = -1).
-// Needs scalar.wgsl or vec4.wgsl before it: a row of LENGTH = D values falls into Values of EACH = 1 or 4.
+// Needs scalar.wgsl or vec4.wgsl before it, and tree.wgsl: a row of LENGTH = D values falls into Values of EACH = 1 or 4.
 // Grid: forward: linear over the rows, one workgroup of LANES = 64 / EACH a row: sums 0 to 63 take every 64th element of the row,
-// EACH of them to a lane, and are added in a fixed tree, so that both kinds of Value give the same bits.
+// EACH of them to a lane, and are added in a tree, so that both kinds of Value give the same bits.
 // Backward: linear over the Values, 64 a workgroup.
 
 struct Params { rows: u32, sign: f32 }
@@ -17,7 +17,7 @@ struct Params { rows: u32, sign: f32 }
 // Values of a row.
 const ACROSS = LENGTH / EACH;
 
-var<workgroup> parts: array<f32, 64>;
+alias Part = f32;
 
 @compute @workgroup_size(LANES)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -33,11 +33,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     for (var j = 0u; j < EACH; j++) { // unroll
         parts[lane * EACH + j] = part(sum, j);
     }
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        for (var k = lane; k < half; k += LANES) { parts[k] += parts[k + half]; }
-    }
-    if (lane == 0u) & (n < p.rows) { loss[n] = parts[0] / f32(LENGTH); }
+    let total = added(lane);
+    if (lane == 0u) & (n < p.rows) { loss[n] = total / f32(LENGTH); }
 }
 
 @compute @workgroup_size(64)

@@ -5,11 +5,11 @@ use bytemuck::NoUninit;
 use super::{FLAT, dims4, kernel, launch_flat};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Tensor};
 
-static STATISTICS: Kernel = kernel!("batch_norm_statistics", "batch_norm", "statistics", "rwwww");
-static FROZEN: Kernel = kernel!("batch_norm_frozen", "batch_norm", "frozen", "rw");
-static APPLY: Kernel = kernel!("batch_norm", "batch_norm", "apply", "rrrrrw");
-static SUMS: Kernel = kernel!("batch_norm_sums", "batch_norm", "sums", "rrrrww");
-static GRADIENT: Kernel = kernel!("batch_norm_backward", "batch_norm", "gradient", "rrrrrrrw");
+static STATISTICS: Kernel = kernel!("batch_norm_statistics", "tree" "batch_norm", "statistics", "rwwww");
+static FROZEN: Kernel = kernel!("batch_norm_frozen", "tree" "batch_norm", "frozen", "rw");
+static APPLY: Kernel = kernel!("batch_norm", "tree" "batch_norm", "apply", "rrrrrw");
+static SUMS: Kernel = kernel!("batch_norm_sums", "tree" "batch_norm", "sums", "rrrrww");
+static GRADIENT: Kernel = kernel!("batch_norm_backward", "tree" "batch_norm", "gradient", "rrrrrrrw");
 
 /// The statistics that a layer keeps between steps, each of shape [C].
 #[derive(Clone, Debug)]

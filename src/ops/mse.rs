@@ -6,8 +6,8 @@ use super::{FLAT, kernel, launch_flat, value_kernels};
 use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Result, Tensor};
 
 /// Rows read value by value, and by fours.
-static FORWARD: [Kernel; 2] = value_kernels!("mse", "mse", "forward", "rrw");
-static BACKWARD: [Kernel; 2] = value_kernels!("mse_backward", "mse", "backward", "rrrw");
+static FORWARD: [Kernel; 2] = value_kernels!("mse", "tree" "mse", "forward", "rrw");
+static BACKWARD: [Kernel; 2] = value_kernels!("mse_backward", "tree" "mse", "backward", "rrrw");
 
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
