@@ -14,7 +14,7 @@ const NAME: &str = ".shadegrad.lock";
 /// dies, however it dies, leaves none behind.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -39,6 +39,33 @@ impl FolderLock {
         }
         // For the message above only, so a disk that is too full for it is no reason to stop here.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FolderLock {
+    /// Closing the file is not enough: a process that another thread is just starting has it open, too, until it becomes its
+    /// own program.
+    fn drop(&mut self) {
+        // Where there was no lock to take, there is none to give back.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_free_again_whoever_still_has_its_file_open() {
+        let folder = std::env::temp_dir().join(format!("shadegrad-lock-free-{}", std::process::id()));
+        let lock = FolderLock::take(&folder).unwrap();
+        // As a process does between its start and its program.
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(FolderLock::take(&folder), Err(FileError::Busy { .. })));
+        drop(lock);
+        FolderLock::take(&folder).unwrap();
+        drop(copy);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

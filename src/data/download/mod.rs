@@ -134,6 +134,13 @@ struct Part {
     worthless: bool,
 }
 
+impl Drop for Part {
+    /// As [`crate::lock::FolderLock`] does, and for its reason.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl Part {
     fn open(folder: &Path, set: &Set) -> Result<Self, DownloadError> {
         let path = folder.join(format!("{}.part", set.file));
