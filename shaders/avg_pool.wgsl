@@ -2,8 +2,8 @@
 // default, count_include_pad). Global average pooling is a window as large as the plane.
 // Backward: dx = the sum of dy / (KH KW) over the windows that cover the pixel.
 // backward_tiles is for windows side by side (KH = KW = S, no padding), as in max_pool.wgsl: each window then writes its own
-// pixels, and reads once in place of KH KW times; windows cut short by the plane's end have no gradient, and WHOLE = 1 says that
-// there are none.
+// pixels, and reads once in place of KH KW times; windows cut short by the plane's end have no gradient.
+// Needs side_by_side.wgsl before it.
 // KH, KW, S: window and stride. IN_H, IN_W, OUT_H, OUT_W: constants, because a software adapter divides by them lane by lane
 // where they are not. Grid: linear over the outputs (forward), windows, those cut short too (backward_tiles), or inputs
 // (backward), 64 a workgroup.
@@ -60,27 +60,14 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 @compute @workgroup_size(64)
 fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                   @builtin(local_invocation_index) lane: u32) {
-    const down = (IN_H + S - 1u) / S;
-    const across = (IN_W + S - 1u) / S;
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * down * across { return; }
-    let wx = i % across;
-    let row = i / across;
-    let wy = row % down;
-    // Where all windows are whole, the planes' rows follow each other like those of windows, and what is subtracted is nothing.
-    let plane = row / down;
-    let top = row * S - plane * (down * S - IN_H);
+    if i >= p.planes * DOWN * ACROSS { return; }
+    let window = beside(i);
     var gradient = 0.0;
-    if (WHOLE == 1u) | ((wx < OUT_W) & (wy < OUT_H)) {
-        gradient = dy[(row - plane * (down - OUT_H)) * OUT_W + wx] * (1.0 / f32(KH * KW));
-    }
+    if window.has_gradient { gradient = dy[window.at] * (1.0 / f32(KH * KW)); }
     for (var ky = 0u; ky < KH; ky++) {
         for (var kx = 0u; kx < KW; kx++) {
-            let iy = wy * S + ky;
-            let ix = wx * S + kx;
-            if (WHOLE == 1u) | ((iy < IN_H) & (ix < IN_W)) {
-                dx[(top + ky) * IN_W + ix] = gradient;
-            }
+            if is_there(window, ky, kx) { dx[(window.row + ky) * IN_W + window.x + kx] = gradient; }
         }
     }
 }

@@ -1,7 +1,7 @@
 // batch_norm (Ioffe and Szegedy 2015) over x[n, c, i]: y = (x - mean[c]) rstd[c] gamma[c] + beta[c].
 // Training: mean first, then the centred variance (a sum of squares minus the squared mean would cancel),
-// both per channel in a fixed tree (needs tree.wgsl before it); running statistics move by `momentum`, the running variance being the
-// unbiased one. Backward: one pass for both sums, then
+// both per channel in a fixed tree (tree.wgsl, which it needs before it); running statistics move by `momentum`, the
+// running variance being the unbiased one. Backward: one pass for both sums, then
 //   dx = gamma rstd (dy - sum(dy) / M - xhat sum(dy xhat) / M)   with M = N I elements a channel (training)
 //   dx = gamma rstd dy                                            (evaluation, TRAINING = 0)
 // INNER: elements of a plane, a constant because a software adapter divides by it lane by lane where it is not.

@@ -5,7 +5,7 @@
 // Backward gathers: each pixel asks the windows that cover it whether it was their winner.
 // backward_tiles is for windows side by side (K = S, no padding): each window then writes its own pixels, and reads once in
 // place of K K times. What is left of the plane beyond the last whole windows is written by windows cut short, which have no
-// gradient; WHOLE = 1 says that there are none.
+// gradient (side_by_side.wgsl, which stands before this file).
 // K, S: window and stride. IN_H, IN_W, OUT_H, OUT_W: constants, because a software adapter divides by them lane by lane
 // where they are not. Grid: linear over the outputs (forward), windows, those cut short too (backward_tiles), or inputs
 // (backward), 64 a workgroup.
@@ -88,29 +88,20 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 @compute @workgroup_size(64)
 fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                   @builtin(local_invocation_index) lane: u32) {
-    const down = (IN_H + S - 1u) / S;
-    const across = (IN_W + S - 1u) / S;
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.planes * down * across { return; }
-    let wx = i % across;
-    let row = i / across;
-    let wy = row % down;
-    // Where all windows are whole, the planes' rows follow each other like those of windows, and what is subtracted is nothing.
-    let plane = row / down;
-    let top = row * S - plane * (down * S - IN_H);
+    if i >= p.planes * DOWN * ACROSS { return; }
+    let window = beside(i);
     var gradient = 0.0;
     var winner = 0u;
-    if (WHOLE == 1u) | ((wx < OUT_W) & (wy < OUT_H)) {
-        let o = (row - plane * (down - OUT_H)) * OUT_W + wx;
-        gradient = upstream(o);
-        winner = won[o];
+    if window.has_gradient {
+        gradient = upstream(window.at);
+        winner = won[window.at];
     }
     for (var ky = 0u; ky < K; ky++) {
         for (var kx = 0u; kx < K; kx++) {
-            let iy = wy * S + ky;
-            let ix = wx * S + kx;
-            if (WHOLE == 1u) | ((iy < IN_H) & (ix < IN_W)) {
-                dx[(top + ky) * IN_W + ix] = select(0.0, gradient, iy * IN_W + ix == winner);
+            if is_there(window, ky, kx) {
+                let place = (window.y + ky) * IN_W + window.x + kx;
+                dx[(window.row + ky) * IN_W + window.x + kx] = select(0.0, gradient, place == winner);
             }
         }
     }

@@ -150,7 +150,7 @@ impl Tape {
     ) -> Result<Var> {
         let (input, w) = (self.get("conv2d", x)?, self.get("conv2d", weight)?);
         let b = bias.map(|bias| self.get("conv2d", bias)).transpose()?;
-        let fused = if (kernel, pooling) == (2, Window::new(2, 0)) {
+        let fused = if (kernel, pooling) == conv2d::POOLS_BY {
             conv2d::forward_max_pool(&self.gpu, &input, &w, b.as_ref(), window, relu)?
         } else {
             None

@@ -118,6 +118,9 @@ pub fn forward(
     Ok(out)
 }
 
+/// Extent and window of the max-pooling that a convolution may do as it stores.
+pub const POOLS_BY: (usize, Window) = (2, Window { stride: 2, padding: 0 });
+
 /// As [`forward`], and then [`super::pool::max_forward`] over windows of 2 x 2 at stride 2, after which ReLU may come: what that
 /// makes, [N, Cout, floor(oH / 2), floor(oW / 2)], and its winners, to the bit. Nothing where the kernel that is chosen cannot
 /// pool as it stores. It saves a launch, and to write the convolution's output and read it.
@@ -129,8 +132,9 @@ pub fn forward_max_pool(
     window: Window,
     relu: bool,
 ) -> Result<Option<(Tensor, Words)>> {
-    let dims @ [batch, out_c, out_h, out_w] = output_dims(x, weight, bias, window)?.1;
-    let Some(walk) = pooling_walk(gpu, x, weight, window)? else { return Ok(None) };
+    let (walk, dims) = pooling_walk(gpu, x, weight, bias, window)?;
+    let Some(walk) = walk else { return Ok(None) };
+    let [batch, out_c, out_h, out_w] = dims;
     let y = gpu.empty([batch, out_c, out_h / 2, out_w / 2])?;
     let winners = gpu.empty_words(y.count())?;
     walk.launch(gpu, x, weight, (bias, relu), &Made::pooled(dims, &y, &winners))?;
@@ -139,15 +143,22 @@ pub fn forward_max_pool(
 
 /// Whether the kernel that is chosen for these operands can do what [`forward_max_pool`] asks of it.
 pub fn pools_as_it_stores(gpu: &Gpu, x: &Tensor, weight: &Tensor, window: Window) -> Result<bool> {
-    Ok(pooling_walk(gpu, x, weight, window)?.is_some())
+    Ok(pooling_walk(gpu, x, weight, None, window)?.0.is_some())
 }
 
-fn pooling_walk(gpu: &Gpu, x: &Tensor, weight: &Tensor, window: Window) -> Result<Option<Walk>> {
-    let (kernel, dims) = output_dims(x, weight, None, window)?;
+/// The walk that pools, if there is one, and the dimensions of what is pooled.
+fn pooling_walk(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+) -> Result<(Option<Walk>, [usize; 4])> {
+    let (kernel, dims) = output_dims(x, weight, bias, window)?;
     let ([_, out_c, out_h, out_w], in_c) = (dims, x.dims()[1]);
     let place = choices::convolution("forward", [in_c, out_c], kernel, window.stride, out_w);
     let choice = choose(gpu, place, dims, weight, window)?;
-    Ok(Walk::forward(kernel, window, choice).pooled(gpu, [in_c, out_c], [out_h, out_w]))
+    Ok((Walk::forward(kernel, window, choice).pooled(gpu, [in_c, out_c], [out_h, out_w]), dims))
 }
 
 /// Checks a convolution's operands; returns the kernel's extent and the output's dimensions.

@@ -6,14 +6,14 @@ use super::conv2d::Window;
 use super::{dims4, kernel, launch_flat};
 use crate::gpu::{Const, Gpu, GpuError, Kernel, Result, Tensor, Words};
 
-static MAX: Kernel = kernel!("max_pool", "max_pool", "forward", "rww");
-static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "max_pool", "backward", "rrrw");
-static MAX_BACKWARD_TILES: Kernel = kernel!("max_pool_backward", "max_pool", "backward_tiles", "rrrw");
+static MAX: Kernel = kernel!("max_pool", "side_by_side" "max_pool", "forward", "rww");
+static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "side_by_side" "max_pool", "backward", "rrrw");
+static MAX_BACKWARD_TILES: Kernel = kernel!("max_pool_backward", "side_by_side" "max_pool", "backward_tiles", "rrrw");
 static MAX_PAIRS: Kernel = kernel!("max_pool", "max_of_four" "max_pool_pairs", "forward", "rww");
 static MAX_BACKWARD_PAIRS: Kernel = kernel!("max_pool_backward", "max_of_four" "max_pool_pairs", "backward", "rrrw");
-static AVERAGE: Kernel = kernel!("avg_pool", "avg_pool", "forward", "rw");
-static AVERAGE_BACKWARD: Kernel = kernel!("avg_pool_backward", "avg_pool", "backward", "rw");
-static AVERAGE_BACKWARD_TILES: Kernel = kernel!("avg_pool_backward", "avg_pool", "backward_tiles", "rw");
+static AVERAGE: Kernel = kernel!("avg_pool", "side_by_side" "avg_pool", "forward", "rw");
+static AVERAGE_BACKWARD: Kernel = kernel!("avg_pool_backward", "side_by_side" "avg_pool", "backward", "rw");
+static AVERAGE_BACKWARD_TILES: Kernel = kernel!("avg_pool_backward", "side_by_side" "avg_pool", "backward_tiles", "rw");
 
 /// Extents are constants of the kernels.
 #[repr(C)]

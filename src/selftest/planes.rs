@@ -16,7 +16,8 @@ use crate::ops::reduce::{self, Reduction};
 use crate::ops::{cross_entropy, kl_divergence, mse};
 use crate::random::{Purpose, Stream};
 
-/// Maximum and average over windows: windows that tile the plane, that its end cuts short, that overlap, that leave gaps, with padding.
+/// Maximum and average over windows: windows that tile the plane, that its end cuts short, that overlap, that leave gaps,
+/// with padding.
 pub(super) fn pooling(trial: &mut Trial<'_>) -> Result<()> {
     let cases = [
         Pooling::new([2, 6, 28, 28], [2, 2], 2, 0),

@@ -56,7 +56,7 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
             let dims = |[c, h, w]: [usize; 3]| [batch, c, h, w];
             let (name, x, y) = (format!("{model}.{name}"), dims(shape), dims(next));
             let pooling = layer.pooling(&plan.layers[index + 1..]);
-            let pooled = pooling.is_some_and(|(kernel, window, _)| (kernel, window) == (2, Window::new(2, 0)));
+            let pooled = pooling.is_some_and(|(kernel, window, _)| (kernel, window) == conv2d::POOLS_BY);
             found.push(Place { name, transposed, x, y, kernel, window, pooled });
         }
         shape = next;
@@ -137,7 +137,8 @@ impl Place {
             return Ok(true);
         }
         let convolved = conv2d::forward(gpu, x, weight, Some(bias), self.window, false)?;
-        pool::max_forward(gpu, &convolved, 2, Window::new(2, 0), true)?;
+        let (kernel, pooling) = conv2d::POOLS_BY;
+        pool::max_forward(gpu, &convolved, kernel, pooling, true)?;
         Ok(false)
     }
 
