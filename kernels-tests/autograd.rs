@@ -13,11 +13,13 @@ use shadegrad::models::architecture;
 use shadegrad::nn::{Architecture, Layer, Mode, Network, Optimizer, OptimizerKind, Task};
 use shadegrad::ops::activation::Activation;
 use shadegrad::ops::batch_norm::{Running, Settings};
+use shadegrad::ops::choices;
 use shadegrad::ops::conv2d::Window;
 use shadegrad::ops::dropout::Mask;
 use shadegrad::ops::noise::{self, Source};
 use shadegrad::ops::optimizer::Adam;
 use shadegrad::ops::reduce::Reduction;
+use shadegrad::ops::tiles::{self, ConvVariant};
 use shadegrad::random::Purpose;
 
 /// How often each kernel was launched by `work`.
@@ -114,12 +116,17 @@ fn a_whole_model_is_pruned_alike() {
     let (bound, x) = (network.bind(&tape).unwrap(), leaf(&tape, 1, [2, 3, 32, 32]));
     let logits = network.forward(&tape, &bound, x, Mode::Evaluation).unwrap();
     let loss = tape.cross_entropy_mean(logits, &gpu.words(&[1, 2]).unwrap(), 0.0).unwrap();
+    // A data gradient may be one launch with its pooling's; pixels that were normalised as they were read are so for the weights.
+    let counts = |launches: &Launches| {
+        let data = launches.count("conv2d_backward_data") + launches.count("conv2d_max_pool_backward");
+        [data, launches.count("conv2d_backward_weights"), launches.count("normalize")]
+    };
+    let own = tiles::conv2d_at(&gpu, choices::convolution("forward", [3, 6], 5, 1, 28)).unwrap().0;
+    let read_so = u64::from(own == ConvVariant::Subgroup);
     let launches = Launches::of(&gpu, || tape.backward(loss, &[x]));
-    let counts = ["conv2d_backward_data", "conv2d_backward_weights", "normalize"].map(|name| launches.count(name));
-    assert_eq!((counts, launches.matmuls()), ([2, 0, 1], 3));
+    assert_eq!((counts(&launches), launches.matmuls()), ([2, 0, 1], 3));
     let launches = Launches::of(&gpu, || tape.backward(loss, bound.leaves()));
-    let counts = ["conv2d_backward_data", "conv2d_backward_weights", "normalize"].map(|name| launches.count(name));
-    assert_eq!((counts, launches.matmuls()), ([1, 2, 0], 6));
+    assert_eq!((counts(&launches), launches.matmuls()), ([1, 2, read_so], 6));
 }
 
 #[test]

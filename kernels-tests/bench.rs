@@ -62,10 +62,12 @@ fn kernel_rows_hold_what_they_promise() {
     let (pooled, plain): (Vec<&Value>, Vec<&Value>) = rows.iter().partition(|row| row["kernel"] == "conv2d_max_pool");
     assert_eq!(plain.len(), 2 * 3);
     assert_eq!((&plain[0]["layer"], &plain[5]["pass"]), (&"lenet.conv1".into(), &"backward-weights".into()));
-    // Of both layers where the kernel that is chosen can, with half of the output to write.
+    // Of both layers and passes where the kernel that is chosen can.
     let can = rows[0]["variant"] == "subgroup";
-    assert_eq!(pooled.len(), if can { 2 } else { 0 }, "{rows:?}");
-    assert!(pooled.iter().all(|row| row["pass"] == "forward + max_pool"));
+    assert_eq!(pooled.len(), if can { 4 } else { 0 }, "{rows:?}");
+    for (index, row) in pooled.iter().enumerate() {
+        assert_eq!(row["pass"], ["forward + max_pool", "max_pool + backward-data"][index % 2]);
+    }
     assert!(report["adapter"]["name"].is_string() && report["steps"].as_array().unwrap().is_empty());
     for suite in [Suite::Pool, Suite::Reduce, Suite::Optim] {
         assert!(check_rows(&run(suite, "lenet", 4)) >= 2, "{suite:?}");
@@ -147,7 +149,8 @@ fn a_profile_names_the_kernels_of_a_step() {
     let [train, attack] = [Kind::Train, Kind::Attack].map(|kind| profile(&gpu, &settings(kind)).unwrap());
     let has = |found: &Profile, name: &str| found.kernels.iter().any(|row| row.kernel == name);
     assert!(has(&train, "conv2d_backward_weights") && has(&train, "adam"));
-    assert!(has(&attack, "conv2d_backward_data") && !has(&attack, "conv2d_backward_weights"));
+    assert!(["conv2d_backward_data", "conv2d_max_pool_step"].iter().any(|name| has(&attack, name)));
+    assert!(!has(&attack, "conv2d_backward_weights"));
     let shares: f64 = train.kernels.iter().map(|row| row.share).sum();
     assert!((shares - 1.0).abs() < 1e-9 && train.kernel_milliseconds > 0.0 && train.gap_milliseconds >= 0.0);
     let trace = train.trace("test");

@@ -107,6 +107,31 @@ fn the_tape_leaves_out_the_relus_that_were_passed() {
 }
 
 #[test]
+fn whoever_wants_what_a_relu_makes_gets_the_gradient_by_that() {
+    let gpu = gpu();
+    force(&gpu, Some(ConvVariant::Winograd));
+    let run = |wanted: &[usize]| {
+        let tape = Tape::new(&gpu);
+        let leaf = |item, shape: [usize; 4]| tape.leaf(&operand(&gpu, item, shape).0);
+        let (x, w) = (leaf(0, [2, 3, 16, 16]), leaf(1, [4, 3, 3, 3]));
+        let between = layer(&tape, x, w, true);
+        let out = layer(&tape, between, leaf(2, [5, 4, 3, 3]), true);
+        let vars = [x, between];
+        let found = tape.backward(out, &wanted.iter().map(|&index| vars[index]).collect::<Vec<_>>()).unwrap();
+        vars.map(|var| found.of(var).map(|slope| gpu.read(slope).unwrap()))
+    };
+    let [[alone, nothing], [neither, by_relu], both] = [run(&[0]), run(&[1]), run(&[0, 1])];
+    assert!(nothing.is_none() && neither.is_none());
+    assert_eq!(both, [alone, by_relu.clone()], "gradients do not depend on what else is wanted");
+    // The output that the ReLU left: some of it is zero, and has a slope all the same.
+    let tape = Tape::evaluation(&gpu);
+    let [x, w] = [(0, [2, 3, 16, 16]), (1, [4, 3, 3, 3])].map(|(item, shape)| tape.leaf(&operand(&gpu, item, shape).0));
+    let y = gpu.read(&tape.value(layer(&tape, x, w, true)).unwrap()).unwrap();
+    assert!(y.iter().zip(by_relu.unwrap()).any(|(&y, slope)| y == 0.0 && slope != 0.0));
+    force(&gpu, None);
+}
+
+#[test]
 fn a_batch_in_parts_finds_its_own_gates() {
     let gpu = gpu();
     force(&gpu, Some(ConvVariant::Winograd));

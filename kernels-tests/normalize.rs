@@ -5,11 +5,14 @@ mod common;
 use common::cases::{Place, bits, extent, for_cases, refused};
 use common::{assert_close, check_gradients, gpu, operand};
 use proptest::prelude::*;
+use shadegrad::autograd::Tape;
 use shadegrad::gpu::Shape;
 use shadegrad::lab::workload::{Kind, Workload};
 use shadegrad::models::architecture;
 use shadegrad::nn::Network;
+use shadegrad::ops::choices;
 use shadegrad::ops::normalize;
+use shadegrad::ops::tiles::{self, ConvVariant};
 use shadegrad::selftest::reference::normalize::affine as reference;
 
 fn check(dims: [usize; 4]) {
@@ -82,7 +85,9 @@ fn a_table_of_levels_is_what_the_kernel_makes_of_them() {
         let network = Network::new(&gpu, architecture(model).unwrap(), 1).unwrap();
         let ramp: Vec<f32> = (0..3072u32).map(|i| (i % 256) as f32 / 255.0).collect();
         let x = gpu.tensor([1, 3, 32, 32], &ramp).unwrap();
-        let made = gpu.read(&network.normalized(&gpu, &x).unwrap()).unwrap();
+        let tape = Tape::evaluation(&gpu);
+        let normalized = network.normalized(&tape, tape.leaf(&x)).unwrap();
+        let made = gpu.read(&tape.value(normalized).unwrap()).unwrap();
         let levels = network.normalized_levels().unwrap();
         assert_eq!(levels.len(), 3 * 256, "{model}");
         for (i, made) in made.iter().enumerate() {
@@ -96,12 +101,20 @@ fn a_table_of_levels_is_what_the_kernel_makes_of_them() {
 #[test]
 fn a_training_step_normalises_nothing_anew_and_an_attack_once() {
     let gpu = gpu();
-    for (model, kind, wanted) in [("lenet", Kind::Train, 0), ("ae3-lab", Kind::Train, 0), ("lenet", Kind::Attack, 1)] {
+    // lenet's first convolution does it as it reads, where its kernel can.
+    let own = tiles::conv2d_at(&gpu, choices::convolution("forward", [3, 6], 5, 1, 28)).unwrap().0;
+    let lenet = u64::from(own != ConvVariant::Subgroup);
+    for (model, kind, wanted) in [
+        ("lenet", Kind::Train, 0),
+        ("ae3-lab", Kind::Train, 0),
+        ("lab", Kind::Attack, 1),
+        ("lenet", Kind::Attack, lenet),
+    ] {
         let mut workload = Workload::new(&gpu, kind, model, 4).unwrap();
         let launched = || gpu.dispatch_counts().get("normalize").copied().unwrap_or(0);
         let (before, all) = (launched(), gpu.dispatches());
         workload.step().unwrap();
         let found = launched() - before;
-        assert!(found == wanted && gpu.dispatches() >= all + 20, "{model}, {}: {found}", kind.name());
+        assert!(found == wanted && gpu.dispatches() >= all + 15, "{model}, {}: {found}", kind.name());
     }
 }

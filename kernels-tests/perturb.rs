@@ -5,11 +5,15 @@ mod common;
 use common::cases::{Place, assert_uniform, bits, extent, for_cases, refused};
 use common::{gpu, random};
 use proptest::prelude::*;
-use shadegrad::gpu::{Shape, Tensor};
+use shadegrad::gpu::{Gpu, Result, Shape, Tensor};
 use shadegrad::ops::noise::Source;
-use shadegrad::ops::perturb::{Ball, odin_step, random_corner, random_start, step, step_into};
+use shadegrad::ops::perturb::{Ball, Step, odin_step, random_corner, random_start};
 use shadegrad::random::{Purpose, Stream, unit};
 use shadegrad::selftest::reference::perturb::stepped as wanted;
+
+fn step(gpu: &Gpu, x: &Tensor, gradient: &Tensor, length: f32, ball: Option<Ball<'_>>) -> Result<Tensor> {
+    Step { x, length, ball }.along(gpu, gradient)
+}
 
 /// Pixels as bytes make them, among them 0 and 1.
 fn pixels(item: u32, count: usize) -> Vec<f32> {
@@ -41,7 +45,7 @@ fn check(dims: &[usize]) {
     for eps in [0.0, 1.0 / 255.0, 8.0 / 255.0, 0.3] {
         for length in [eps, -eps] {
             let place = Place::new(&gpu, shape);
-            step_into(&gpu, &x0, &gradient, length, None, &place.tensor).unwrap();
+            Step { x: &x0, length, ball: None }.along_into(&gpu, &gradient, &place.tensor).unwrap();
             let all: Vec<f32> = clean.iter().zip(&g).map(|(&x, &g)| wanted(x, g, length, None)).collect();
             assert_eq!(bits(&place.read(&gpu)), bits(&all), "{shape}: one step of {length}");
             // What the definition asks for and the kernel leaves out is a step that changes nothing.
@@ -186,7 +190,7 @@ fn operands_that_do_not_fit_are_refused() {
     let shapes = ["perturb", "[2, 3]", "[3, 2]"];
     refused(step(&gpu, &a, &b, 0.1, None), &shapes);
     refused(step(&gpu, &a, &a, 0.1, Some(Ball { centre: &b, eps: 0.1 })), &shapes);
-    refused(step_into(&gpu, &a, &a, 0.1, None, &b), &shapes);
+    refused(Step { x: &a, length: 0.1, ball: None }.along_into(&gpu, &a, &b), &shapes);
     refused(step(&gpu, &a, &a, f32::NAN, None), &["perturb", "NaN"]);
     refused(step(&gpu, &a, &a, 0.1, Some(Ball { centre: &a, eps: -0.1 })), &["perturb", "-0.1"]);
     refused(random_start(&gpu, &a, f32::INFINITY, source(0, 0)), &["random_start", "inf"]);

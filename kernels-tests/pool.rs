@@ -6,19 +6,11 @@ use common::cases::{Place, bits, extent, for_cases, refused};
 use common::{assert_close, check_gradients, check_gradients_at, gpu, operand, random};
 use proptest::prelude::*;
 use shadegrad::autograd::Tape;
-use shadegrad::gpu::{Shape, Tensor, Words};
+use shadegrad::gpu::Shape;
 use shadegrad::ops::activation::{self, Activation};
-use shadegrad::ops::choices;
-use shadegrad::ops::conv2d::{self, Window};
-use shadegrad::ops::pool::{Pooled, average_backward, average_forward, max_backward, max_forward};
-use shadegrad::ops::tiles::{self, ConvVariant};
-use shadegrad::selftest::reference::conv2d::Case;
+use shadegrad::ops::conv2d::Window;
+use shadegrad::ops::pool::{average_backward, average_forward, max_backward, max_forward};
 use shadegrad::selftest::reference::pool::{Pooling, winner};
-
-/// Winners without ReLU.
-fn plain(winners: &Words) -> Pooled<'_> {
-    Pooled { winners, relu: None }
-}
 
 fn check_max(case: Pooling, values: &[f32]) {
     let gpu = gpu();
@@ -39,21 +31,22 @@ fn check_max(case: Pooling, values: &[f32]) {
         wanted[place] += f64::from(dy);
     }
     let dx = Place::new(&gpu, dims);
-    max_backward(&gpu, &dy, plain(&winners), kernel, window, &dx.tensor).unwrap();
+    max_backward(&gpu, &dy, &winners, kernel, window, &dx.tensor).unwrap();
     let without = dx.read(&gpu);
     assert_close(&format!("{case:?} dx"), &without, &wanted, kernel * kernel);
 
     // ReLU fused equals ReLU after it, both ways.
-    let (fused, same) = max_forward(&gpu, &x, kernel, window, true).unwrap();
-    assert_eq!(gpu.read_words(&same).unwrap(), in_plane);
+    let (fused, let_through) = max_forward(&gpu, &x, kernel, window, true).unwrap();
+    let or_nobody = |(&place, &in_plane): (&usize, &u32)| if values[place] <= 0.0 { u32::MAX } else { in_plane };
+    let wanted: Vec<u32> = places.iter().zip(&in_plane).map(or_nobody).collect();
+    assert_eq!(gpu.read_words(&let_through).unwrap(), wanted, "{case:?} winners with ReLU");
     let separate = activation::forward(&gpu, Activation::Relu, &y).unwrap();
     assert_eq!(gpu.read(&fused).unwrap(), gpu.read(&separate).unwrap(), "{case:?} y with ReLU");
     let masked = gpu.empty(dy.shape()).unwrap();
     activation::backward(&gpu, Activation::Relu, &separate, &dy, &masked).unwrap();
     let (alone, at_once) = (Place::new(&gpu, dims), Place::new(&gpu, dims));
-    max_backward(&gpu, &masked, plain(&winners), kernel, window, &alone.tensor).unwrap();
-    let pooled = Pooled { winners: &winners, relu: Some(&fused) };
-    max_backward(&gpu, &dy, pooled, kernel, window, &at_once.tensor).unwrap();
+    max_backward(&gpu, &masked, &winners, kernel, window, &alone.tensor).unwrap();
+    max_backward(&gpu, &dy, &let_through, kernel, window, &at_once.tensor).unwrap();
     assert_eq!(at_once.read(&gpu), alone.read(&gpu), "{case:?} dx with ReLU");
 }
 
@@ -162,7 +155,7 @@ fn among_equals_the_first_wins() {
     assert_eq!(gpu.read_words(&winners).unwrap(), [0, 2]);
     // One winner gets the whole gradient; it is not shared out.
     let (dy, dx) = (gpu.tensor([1, 1, 1, 2], &[3.0, 5.0]).unwrap(), gpu.empty([1, 1, 2, 4]).unwrap());
-    max_backward(&gpu, &dy, plain(&winners), 2, window, &dx).unwrap();
+    max_backward(&gpu, &dy, &winners, 2, window, &dx).unwrap();
     assert_eq!(gpu.read(&dx).unwrap(), [3.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
@@ -192,115 +185,6 @@ fn nan_wins_its_window() {
     }
 }
 
-/// Every variant of the convolution that this adapter can run, with ReLU and without: how often one pooled as it stored, to the
-/// bits of two launches.
-fn fused(case: Case, bias: bool, values: &[f32]) -> usize {
-    let gpu = gpu();
-    let x = gpu.tensor(case.wide(), values).unwrap();
-    let ((w, _), (b, _)) = (operand(&gpu, 1, case.weight()), operand(&gpu, 2, [case.narrow_c]));
-    let b = bias.then_some(&b);
-    let bits = |y: &Tensor| gpu.read(y).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
-    let mut found = 0;
-    // A variant that has no kernel for such windows leaves them to another.
-    let has_kernels = |variant: &ConvVariant| variant.has_kernels_for(case.kernel, case.window.stride);
-    for variant in ConvVariant::ALL.into_iter().filter(|variant| variant.runs_on(&gpu) && has_kernels(variant)) {
-        gpu.force_variant(tiles::CONV2D, Some(variant.name()));
-        for relu in [false, true] {
-            let at_once = conv2d::forward_max_pool(&gpu, &x, &w, b, case.window, relu).unwrap();
-            let Some((y, winners)) = at_once else { continue };
-            let convolved = conv2d::forward(&gpu, &x, &w, b, case.window, false).unwrap();
-            let (wanted, places) = max_forward(&gpu, &convolved, 2, Window::new(2, 0), relu).unwrap();
-            assert_eq!(y.shape(), wanted.shape(), "{case:?} {variant:?}");
-            assert_eq!(gpu.read_words(&winners).unwrap(), gpu.read_words(&places).unwrap(), "{case:?} {variant:?}");
-            assert_eq!(bits(&y), bits(&wanted), "{case:?} {variant:?} relu {relu}");
-            found += 1;
-        }
-    }
-    gpu.force_variant(tiles::CONV2D, None);
-    found
-}
-
-#[test]
-fn a_convolution_that_pools_as_it_stores_does_both_to_the_bit() {
-    let can = ConvVariant::Subgroup.runs_on(&gpu());
-    for (index, (case, fits)) in [
-        (Case::new([2, 3, 6], [32, 32], 5, 1, 0), true), // lenet's, by fours and by twos
-        (Case::new([2, 6, 16], [14, 14], 5, 1, 0), true),
-        (Case::new([3, 2, 5], [7, 20], 5, 1, 0), true), // the last row is in no window
-        (Case::new([1, 5, 3], [5, 4], 3, 1, 0), true),  // one window
-        (Case::new([2, 3, 7], [8, 8], 5, 1, 2), true),
-        (Case::new([1, 2, 3], [6, 6], 5, 1, 4), true), // blocks that are whole rows, padding and all
-        (Case::new([2, 3, 4], [10, 11], 5, 1, 0), false), // an odd width
-        (Case::new([2, 3, 4], [12, 12], 3, 2, 1), false),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let count = case.wide().iter().product();
-        let many = fused(case, index.is_multiple_of(2), &random(0, count));
-        assert_eq!(many, if fits && can { 2 } else { 0 }, "{case:?}");
-        // Equal sums, sums that are infinite, and sums that are no number.
-        let mut odd = vec![0.0; count];
-        (odd[0], odd[count / 2], odd[count - 1]) = (f32::INFINITY, f32::NAN, -1.0);
-        fused(case, true, &odd);
-    }
-}
-
-/// With another convolution or pooling the tape takes two launches; either way gradients are those of two operations.
-#[test]
-fn a_tape_takes_a_convolution_and_its_pooling_together() {
-    let gpu = gpu();
-    let launches = |name: &str| gpu.dispatch_counts().get(name).copied().unwrap_or(0);
-    for (size, kernel, pooling, fits) in [
-        ([16, 16], 2, Window::new(2, 0), true),
-        ([15, 16], 2, Window::new(2, 0), true), // the gradient's last row meets no window
-        ([16, 16], 3, Window::new(2, 1), false),
-        ([15, 15], 2, Window::new(2, 0), false),
-    ] {
-        let case = Case::new([2, 3, 5], size, 5, 1, 0);
-        let own = choices::convolution("forward", [3, 5], 5, 1, size[1] - 4);
-        let is_its = fits && tiles::conv2d_at(&gpu, own).unwrap().0 == ConvVariant::Subgroup;
-        let values = [(0, case.wide().into()), (1, case.weight().into()), (2, Shape::from([case.narrow_c]))];
-        let [x, w, b] = values.map(|(item, shape): (u32, Shape)| operand(&gpu, item, shape).0);
-        // With bias and ReLU or without, and gradients of all leaves, of the weights, of the pixels.
-        for (bias, relu, wanted) in [(true, true, 0..3), (false, false, 0..2), (true, false, 1..3), (true, true, 0..1)]
-        {
-            let run = |tape: &Tape, together: bool| {
-                let leaves = [&x, &w, &b].map(|tensor| tape.leaf(tensor));
-                let (x, w, b) = (leaves[0], leaves[1], bias.then_some(leaves[2]));
-                let y = if together {
-                    tape.conv2d_max_pool((x, w, b, case.window), kernel, pooling, relu).unwrap()
-                } else {
-                    let convolved = tape.conv2d(x, w, b, case.window, false).unwrap();
-                    tape.max_pool(convolved, kernel, pooling, relu).unwrap()
-                };
-                (leaves, y)
-            };
-            let gradients = |together: bool| {
-                let tape = Tape::new(&gpu);
-                let (leaves, y) = run(&tape, together);
-                let found = tape.backward(tape.multiply(y, y).unwrap(), &leaves[wanted.clone()]).unwrap();
-                let found = leaves.map(|leaf| found.of(leaf).map(|gradient| gpu.read(gradient).unwrap()));
-                (gpu.read(&tape.value(y).unwrap()).unwrap(), found)
-            };
-            let before = [launches("conv2d_max_pool"), launches("conv2d")];
-            let (y, together) = gradients(true);
-            let after = [launches("conv2d_max_pool"), launches("conv2d")];
-            assert_eq!(after[0] - before[0], u64::from(is_its), "{case:?}");
-            assert!(!is_its || after[1] == before[1]);
-            assert_eq!(together.iter().filter(|gradient| gradient.is_some()).count(), wanted.len());
-            assert_eq!((y, together), gradients(false), "{case:?} bias {bias} relu {relu} {wanted:?}");
-        }
-        // A tape that keeps nothing finds the same.
-        let values = [Tape::new(&gpu), Tape::evaluation(&gpu)].map(|tape| {
-            let [x, w, b] = [&x, &w, &b].map(|tensor| tape.leaf(tensor));
-            let y = tape.conv2d_max_pool((x, w, Some(b), case.window), kernel, pooling, true).unwrap();
-            gpu.read(&tape.value(y).unwrap()).unwrap()
-        });
-        assert_eq!(values[0], values[1]);
-    }
-}
-
 #[test]
 fn a_second_run_gives_the_same_bits() {
     let gpu = gpu();
@@ -309,7 +193,7 @@ fn a_second_run_gives_the_same_bits() {
     let run = || {
         let (y, winners) = max_forward(&gpu, &x, 3, window, false).unwrap();
         let dx = [gpu.empty(x.shape()).unwrap(), gpu.empty(x.shape()).unwrap()];
-        max_backward(&gpu, &dy, plain(&winners), 3, window, &dx[0]).unwrap();
+        max_backward(&gpu, &dy, &winners, 3, window, &dx[0]).unwrap();
         average_backward(&gpu, &dy, [3, 3], window, &dx[1]).unwrap();
         let average = average_forward(&gpu, &x, [3, 3], window).unwrap();
         [&y, &dx[0], &dx[1], &average].map(|tensor| gpu.read(tensor).unwrap()).concat()
@@ -351,10 +235,10 @@ fn shapes_that_do_not_fit_are_refused() {
 
     let (_, winners) = max_forward(&gpu, &x, 2, window, false).unwrap();
     let wrong = ["max_pool_backward", "[1, 2, 5, 5]", "[1, 2, 2, 2]"];
-    refused(max_backward(&gpu, &x, plain(&winners), 2, window, &x), &wrong);
-    refused(max_backward(&gpu, &dy, plain(&winners), 2, window, &flat), &["max_pool_backward", "[2, 5]"]);
+    refused(max_backward(&gpu, &x, &winners, 2, window, &x), &wrong);
+    refused(max_backward(&gpu, &dy, &winners, 2, window, &flat), &["max_pool_backward", "[2, 5]"]);
     let few = gpu.words(&[0; 7]).unwrap();
-    refused(max_backward(&gpu, &dy, plain(&few), 2, window, &x), &["max_pool_backward", "7 winners", "[1, 2, 2, 2]"]);
+    refused(max_backward(&gpu, &dy, &few, 2, window, &x), &["max_pool_backward", "7 winners", "[1, 2, 2, 2]"]);
     let wrong = ["avg_pool_backward", "[1, 2, 5, 5]", "[1, 2, 2, 2]"];
     refused(average_backward(&gpu, &x, [2, 2], window, &x), &wrong);
     refused(average_backward(&gpu, &flat, [2, 2], window, &x), &["avg_pool_backward", "[2, 5]"]);

@@ -16,7 +16,7 @@ fn store(plane: u32, oy: u32, ox: u32, above: Value, below: Value) {
     var best = largest(vec2(part(above, 0u), part(above, second)), vec2(part(above, 1u), part(above, second + 1u)),
                        vec2(part(below, 0u), part(below, second)), vec2(part(below, 1u), part(below, second + 1u)),
                        vec2(corner, corner + second), p.out_w);
-    if RELU == 1u { best.value = positive(best.value); }
+    if RELU == 1u { best = positive(best); }
     let at = ((plane * (p.out_h / 2u) + oy / 2u) * (p.out_w / 2u) + ox / 2u) / (EACH / 2u);
     y[at] = as_half(best.value);
     winners[at] = as_half_bits(best.place);

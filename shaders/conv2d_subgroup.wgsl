@@ -29,18 +29,12 @@
 struct Params {
     batch: u32, in_c: u32, in_h: u32, in_w: u32,
     out_c: u32, out_h: u32, out_w: u32,
-    grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32, channels: u32,
+    grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32, channels: u32, first_py: u32,
+    step: f32, eps: f32, low: f32, high: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Value>;
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-
-// x at (iy, ix) of the plane that begins at `plane`, and what else lies in the same Value; zero outside.
-fn padded(plane: u32, iy: i32, ix: i32) -> Value {
-    let clamped = plane + u32(clamp(iy, 0, i32(p.in_h) - 1)) * p.in_w + u32(clamp(ix, 0, i32(p.in_w) - 1));
-    return select(Value(), x[clamped / EACH], (u32(iy) < p.in_h) & (u32(ix) < p.in_w));
-}
 
 @compute @workgroup_size(LANES)
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -55,10 +49,13 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     var gy0 = ((i / blocks) % row_blocks) * RB;
     var n = i / (blocks * row_blocks);
     // Backward-data has much padding, and a row of taps that lies in it is left out where all lanes agree: so lanes go
-    // through the images before they go to other rows.
+    // through as many images as there are lanes before they go to other rows. (Through all images, other rows of one would
+    // find its lines gone from a processor's cache.)
     if FLIP == 1u {
-        n = (i / blocks) % p.batch;
-        gy0 = (i / (blocks * p.batch)) * RB;
+        let together = select(p.batch, LANES, p.batch % LANES == 0u);
+        let turn = i / (blocks * together);
+        n = turn / row_blocks * together + i / blocks % together;
+        gy0 = turn % row_blocks * RB;
     }
 
     let channel_blocks = (p.out_c + MB - 1u) / MB;
@@ -91,11 +88,14 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     }
     var sum: array<f32, MB * RB * XB>;
     for (var c = 0u; c < p.in_c; c++) {
-        let plane = (n * p.in_c + c) * p.in_h * p.in_w;
+        let plane = n * p.in_c + c;
+        let top = iy0 + first;
+        begin_channel(c);
         var line: array<f32, RB * SPAN>;
         for (var r = 0u; r < SHARED; r++) { // unroll
+            begin_line(plane, top + i32(r), ix0, top);
             for (var s = 0u; s < READS; s++) { // unroll
-                let read = padded(plane, iy0 + first + i32(r), ix0 + i32(s * EACH));
+                let read = values(plane, top + i32(r), ix0, s);
                 for (var j = 0u; j < EACH; j++) { // unroll
                     line[(r + 1u) * SPAN + s * EACH + j] = part(read, j);
                 }
@@ -107,8 +107,10 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                     line[r * SPAN + s] = line[(r + 1u) * SPAN + s];
                 }
             }
+            let iy = iy0 + ky + i32(SHARED);
+            begin_line(plane, iy, ix0, top);
             for (var s = 0u; s < READS; s++) { // unroll
-                let read = padded(plane, iy0 + ky + i32(SHARED), ix0 + i32(s * EACH));
+                let read = values(plane, iy, ix0, s);
                 for (var j = 0u; j < EACH; j++) { // unroll
                     line[SHARED * SPAN + s * EACH + j] = part(read, j);
                 }

@@ -23,5 +23,8 @@ fn largest(a: vec2<f32>, b: vec2<f32>, c: vec2<f32>, d: vec2<f32>, first: vec2<u
     return larger(best, d, first + width + 1u);
 }
 
-// ReLU. As a choice: max(NaN, 0) may be 0.
-fn positive(value: vec2<f32>) -> vec2<f32> { return select(value, vec2<f32>(), value < vec2<f32>()); }
+// ReLU: where it lets nothing through, nothing has won. As choices: max(NaN, 0) may be 0, and a NaN lets its gradient through.
+fn positive(best: Largest) -> Largest {
+    const zero = vec2<f32>();
+    return Largest(select(best.value, zero, best.value < zero), select(best.place, vec2(0xffffffffu), best.value <= zero));
+}

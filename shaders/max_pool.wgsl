@@ -1,7 +1,7 @@
 // max_pool: y[plane, oy, ox] = max of x over a K x K window at stride S, and the winner's place in its
 // plane (the first one among equals, in row order; NaN wins, as in PyTorch). Padding never wins.
-// RELU = 1: y = max(y, 0). ReLU before or after the maximum is the same; after it, it has K K times less to do, and its
-// backward pass is a look at y.
+// RELU = 1: y = max(y, 0). ReLU before or after the maximum is the same; after it, it has K K times less to do. Where it lets
+// nothing through, no pixel is the winner (0xffffffff), and that is all its backward pass needs.
 // Backward gathers: each pixel asks the windows that cover it whether it was their winner.
 // backward_tiles is for windows side by side (K = S, no padding): each window then writes its own pixels, and reads once in
 // place of K K times. What is left of the plane beyond the last whole windows is written by windows cut short, which have no
@@ -18,8 +18,7 @@ struct Params { planes: u32, padding: u32 }
 
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read> won: array<u32>;
-@group(0) @binding(3) var<storage, read> result: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 
 // NaN by its bits: compilers may assume that v != v is false.
 fn is_nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
@@ -48,17 +47,13 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             }
         }
     }
-    // As a choice: max(NaN, 0) may be 0.
-    if RELU == 1u { best = select(best, 0.0, best < 0.0); }
+    if RELU == 1u {
+        // As choices: max(NaN, 0) may be 0, and a NaN lets its gradient through, as in PyTorch.
+        place = select(place, 0xffffffffu, best <= 0.0);
+        best = select(best, 0.0, best < 0.0);
+    }
     y[i] = best;
     winners[i] = place;
-}
-
-// The gradient that reaches the winner of window o.
-fn upstream(o: u32) -> f32 {
-    // So that a NaN lets its gradient through, as in PyTorch.
-    if RELU == 1u { return select(dy[o], 0.0, result[o] <= 0.0); }
-    return dy[o];
 }
 
 @compute @workgroup_size(64)
@@ -79,7 +74,7 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
     for (var oy = first_y; oy <= last_y; oy++) {
         for (var ox = first_x; ox <= last_x; ox++) {
             let o = start + oy * OUT_W + ox;
-            if won[o] == place { sum += upstream(o); }
+            if won[o] == place { sum += dy[o]; }
         }
     }
     dx[i] = sum;
@@ -94,7 +89,7 @@ fn backward_tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgrou
     var gradient = 0.0;
     var winner = 0u;
     if window.has_gradient {
-        gradient = upstream(window.at);
+        gradient = dy[window.at];
         winner = won[window.at];
     }
     for (var ky = 0u; ky < K; ky++) {

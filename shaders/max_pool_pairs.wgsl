@@ -15,8 +15,7 @@ struct Params { planes: u32, padding: u32 }
 
 @group(0) @binding(1) var<storage, read> dy: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read> won: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> result: array<vec2<f32>>;
-@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
 
 // The place of the left window's first pixel in its plane.
 fn corner(pair: u32) -> u32 {
@@ -38,7 +37,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     let above = x[vector(i, at)];
     let below = x[vector(i, at + IN_W)];
     var best = largest(above.xz, above.yw, below.xz, below.yw, vec2(at, at + 2u), IN_W);
-    if RELU == 1u { best.value = positive(best.value); }
+    if RELU == 1u { best = positive(best); }
     y[i] = best.value;
     winners[i] = best.place;
 }
@@ -48,10 +47,7 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
             @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.planes * OUT_H * (OUT_W / 2u) { return; }
-    var gradient = dy[i];
-    // So that a NaN lets its gradient through, as in PyTorch.
-    if RELU == 1u { gradient = select(gradient, vec2<f32>(), result[i] <= vec2<f32>()); }
-    let both = gradient.xxyy;
+    let both = dy[i].xxyy;
     let winner = won[i].xxyy;
     let at = corner(i);
     let places = at + vec4(0u, 1u, 2u, 3u);

@@ -3,10 +3,11 @@
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, GpuError, Result as GpuResult, Tensor};
 use crate::nn::{Mode, Network, Task};
-use crate::ops::{perturb, select};
+use crate::ops::perturb::Step;
+use crate::ops::select;
 
 use super::check::{self, Bound, Snapshot};
-use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, input_signs, logits, slope};
+use super::{Aim, AttackError, Convention, Method, Result, Target, input_gradient, logits, slope, step_along_signs};
 
 /// Attacks one model for the length of a run, and knows what the model was before.
 pub struct Attacker<'a> {
@@ -160,7 +161,8 @@ impl Batch<'_> {
     /// One step of `eps`, in the run's convention, along the gradient that [`Batch::gradient`] found for this aim.
     pub fn fgsm(&self, aim: &Aim, gradient: &Tensor, eps: f64) -> Result<Tensor> {
         let eps = pixels("eps", self.attacker.convention, eps)?;
-        self.checked(perturb::step(self.attacker.gpu, &self.x, gradient, aim.direction * eps, None)?, Bound::LInf(eps))
+        let step = Step { x: &self.x, length: aim.direction * eps, ball: None };
+        self.checked(step.along(self.attacker.gpu, gradient)?, Bound::LInf(eps))
     }
 
     /// The gradient at `at`, in the run's mode.
@@ -171,13 +173,14 @@ impl Batch<'_> {
         Ok(slope)
     }
 
-    /// A tensor with the gradient's signs at `at`, in the run's mode.
-    pub(super) fn signs(&self, at: &Tensor, aim: &Aim) -> GpuResult<Tensor> {
+    /// A step along the signs of the gradient at its pixels, in the run's mode.
+    pub(super) fn step(&self, aim: &Aim, step: Step<'_>) -> GpuResult<Tensor> {
         let Attacker { gpu, network, .. } = *self.attacker;
         let loss = |tape: &Tape, logits| tape.cross_entropy(logits, &aim.labels, 0.0);
-        let signs = input_signs(gpu, network, at, self.attacker.mode(self.first), loss)?;
+        let moved = gpu.empty(step.x.shape())?;
+        step_along_signs(gpu, (network, self.attacker.mode(self.first)), loss, step, &moved)?;
         self.attacker.settle()?;
-        Ok(signs)
+        Ok(moved)
     }
 
     /// Any method towards one target, at each `eps` in turn (the run's convention, the method's norm). A method that

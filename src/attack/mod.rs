@@ -28,7 +28,7 @@ mod search;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, GpuError, Result as GpuResult, Tensor, Words};
 use crate::nn::{Mode, Network};
-use crate::ops::perturb;
+use crate::ops::perturb::Step;
 
 pub use ascent::Ascent;
 pub use batch::{Attacker, Batch};
@@ -140,19 +140,19 @@ pub fn input_gradient(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, 
     slope(&tape, tape.cross_entropy(logits, labels, 0.0)?, input)
 }
 
-/// A tensor with the signs of the gradient by `x` of what `loss` makes of the logits, for methods that want no more: the gradient
-/// by the normalised pixels. It saves a pass over the pixels.
-fn input_signs(
+/// Takes a step along the signs of the gradient by its pixels of what `loss` makes of the logits, and writes what it moves to
+/// `out`. The gradient is that by the normalised pixels, which has the same signs: it saves a pass over them.
+fn step_along_signs(
     gpu: &Gpu,
-    network: &Network,
-    x: &Tensor,
-    mode: Mode,
+    (network, mode): (&Network, Mode),
     loss: impl FnOnce(&Tape, Var) -> GpuResult<Var>,
-) -> GpuResult<Tensor> {
+    step: Step<'_>,
+    out: &Tensor,
+) -> GpuResult<()> {
     let tape = Tape::new(gpu);
-    let (bound, input) = (network.bind(&tape)?, tape.leaf(&network.normalized(gpu, x)?));
+    let (bound, input) = (network.bind(&tape)?, network.normalized(&tape, tape.leaf(step.x))?);
     let logits = network.forward_normalized(&tape, &bound, input, mode)?;
-    slope(&tape, loss(&tape, logits)?, input)
+    tape.backward_step(loss(&tape, logits)?, input, step, out)
 }
 
 /// The gradient of `loss` (its sum) by `input`.
@@ -165,7 +165,8 @@ fn slope(tape: &Tape, loss: Var, input: Var) -> GpuResult<Tensor> {
 /// evaluation mode; the pictures are written to `out`, which has the shape of `x`.
 pub fn fgsm_into(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, eps: f64, out: &Tensor) -> GpuResult<()> {
     let loss = |tape: &Tape, logits| tape.cross_entropy(logits, labels, 0.0);
-    perturb::step_into(gpu, x, &input_signs(gpu, network, x, Mode::Evaluation, loss)?, eps as f32, None, out)
+    let step = Step { x, length: eps as f32, ball: None };
+    step_along_signs(gpu, (network, Mode::Evaluation), loss, step, out)
 }
 
 /// The logits of `x` in evaluation mode, row after row. They may be anything: [`Batch::logits_of`] checks them.

@@ -3,7 +3,7 @@
 
 use crate::gpu::{Result as GpuResult, Tensor};
 use crate::ops::noise::{self, Quantiles, Source};
-use crate::ops::perturb::{self, Ball};
+use crate::ops::perturb::{self, Ball, Step};
 use crate::ops::reduce::{self, Reduction};
 use crate::ops::{displace, select};
 use crate::random::{Purpose, Stream, unit};
@@ -67,8 +67,8 @@ impl Batch<'_> {
         for _ in 0..settings.steps {
             at = match settings.norm {
                 Norm::LInf => {
-                    let ball = Ball { centre: &self.x, eps };
-                    perturb::step(gpu, &at, &self.signs(&at, aim)?, step, Some(ball))?
+                    let ball = Some(Ball { centre: &self.x, eps });
+                    self.step(aim, Step { x: &at, length: step, ball })?
                 }
                 Norm::L2 => {
                     let slope = self.slope(&at, aim)?;
@@ -101,8 +101,8 @@ impl Batch<'_> {
             let slope = self.slope(&at, aim)?;
             let sums = reduce::each_image(gpu, Reduction::SumAbs, &slope)?;
             momentum = displace::momentum(gpu, &momentum, &slope, &sums, decay)?;
-            let ball = Ball { centre: &self.x, eps };
-            at = perturb::step(gpu, &at, &momentum, aim.direction * step, Some(ball))?;
+            let ball = Some(Ball { centre: &self.x, eps });
+            at = Step { x: &at, length: aim.direction * step, ball }.along(gpu, &momentum)?;
         }
         self.checked(at, Bound::LInf(eps))
     }
@@ -115,9 +115,8 @@ impl Batch<'_> {
         let gpu = self.attacker.gpu;
         // A random step beyond the ball is one to its border.
         let start = perturb::random_corner(gpu, &self.x, first.min(eps), self.stream(0))?;
-        let step = aim.direction * (eps - first).max(0.0);
-        let moved = perturb::step(gpu, &start, &self.signs(&start, aim)?, step, Some(Ball { centre: &self.x, eps }))?;
-        self.checked(moved, Bound::LInf(eps))
+        let (length, ball) = (aim.direction * (eps - first).max(0.0), Some(Ball { centre: &self.x, eps }));
+        self.checked(self.step(aim, Step { x: &start, length, ball })?, Bound::LInf(eps))
     }
 
     /// The random numbers of the batch's first picture; those of the next are the next item's. Each restart has streams

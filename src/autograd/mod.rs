@@ -5,6 +5,7 @@
 
 mod record;
 mod tape;
+mod value;
 
 pub use record::BatchNorm;
 pub use tape::{Gradients, Tape, Var};

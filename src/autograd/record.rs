@@ -1,6 +1,7 @@
 //! The tape's operations: each calls its file in `ops` and records the backward rule beside it.
 
 use super::tape::{Rule, Tape, Var, Wanted};
+use super::value::Value;
 use crate::gpu::{Gpu, Result, Shape, Tensor, Words};
 use crate::ops::activation::{self, Activation};
 use crate::ops::batch_norm::{self, Running, Settings};
@@ -8,9 +9,9 @@ use crate::ops::conv2d::{self, Window};
 use crate::ops::dropout::{self, Mask};
 use crate::ops::elementwise;
 use crate::ops::matmul::{Epilogue, Operand, matmul, matmul_into, plain, transposed};
-use crate::ops::pool::Pooled;
+use crate::ops::normalize::Pending;
 use crate::ops::reduce::{self, Reduction};
-use crate::ops::{cross_entropy, kl_divergence, linear, margin, mse, normalize, pool};
+use crate::ops::{conv2d_max_pool, cross_entropy, kl_divergence, linear, margin, mse, normalize, pool};
 
 /// A batch-norm layer's state and mode.
 #[derive(Clone, Debug)]
@@ -133,7 +134,7 @@ impl Tape {
         let output = y.clone();
         let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
         Ok(self.record_relu(y, &inputs, relu, || {
-            let operands = Convolved { input, weight: w, bias: b.map(|b| b.shape()), window };
+            let operands = Convolved { input: Value::There(input), weight: w, bias: b.map(|b| b.shape()), window };
             Box::new(move |gpu, dy, wanted| {
                 operands.gradients(gpu, &through_relu(gpu, relu, &output, dy, wanted)?, wanted)
             })
@@ -148,10 +149,10 @@ impl Tape {
         pooling: Window,
         relu: bool,
     ) -> Result<Var> {
-        let (input, w) = (self.get("conv2d", x)?, self.get("conv2d", weight)?);
+        let (input, w) = (self.peek("conv2d", x)?, self.get("conv2d", weight)?);
         let b = bias.map(|bias| self.get("conv2d", bias)).transpose()?;
-        let fused = if (kernel, pooling) == conv2d::POOLS_BY {
-            conv2d::forward_max_pool(&self.gpu, &input, &w, b.as_ref(), window, relu)?
+        let fused = if (kernel, pooling) == conv2d_max_pool::POOLS_BY {
+            conv2d_max_pool::forward(&self.gpu, &input, &w, b.as_ref(), window, relu)?
         } else {
             None
         };
@@ -159,14 +160,19 @@ impl Tape {
             let convolved = self.conv2d(x, weight, bias, window, false)?;
             return self.max_pool(convolved, kernel, pooling, relu);
         };
-        let output = relu.then(|| y.clone());
         let inputs: Vec<Var> = [x, weight].into_iter().chain(bias).collect();
         Ok(self.record(y, &inputs, || {
             let operands = Convolved { input, weight: w, bias: b.map(|b| b.shape()), window };
             Box::new(move |gpu, dy, wanted| {
+                // Who wants nothing but the input's gradient can do without the gradient of what was pooled.
+                if !wanted.wants(1)
+                    && !wanted.wants(2)
+                    && let Some(gradients) = operands.data_alone(gpu, (dy, &winners), wanted)?
+                {
+                    return Ok(gradients);
+                }
                 let dy_there = gpu.empty(operands.output()?)?;
-                let pooled = Pooled { winners: &winners, relu: output.as_ref() };
-                pool::max_backward(gpu, dy, pooled, kernel, pooling, &dy_there)?;
+                pool::max_backward(gpu, dy, &winners, kernel, pooling, &dy_there)?;
                 operands.gradients(gpu, &dy_there, wanted)
             })
         }))
@@ -202,12 +208,8 @@ impl Tape {
         let input = self.get("max_pool", x)?;
         let shape = input.shape();
         let (y, winners) = pool::max_forward(&self.gpu, &input, kernel, window, relu)?;
-        let output = relu.then(|| y.clone());
         Ok(self.record(y, &[x], || {
-            shaped(shape, move |gpu, dy, dx| {
-                let pooled = Pooled { winners: &winners, relu: output.as_ref() };
-                pool::max_backward(gpu, dy, pooled, kernel, window, dx)
-            })
+            shaped(shape, move |gpu, dy, dx| pool::max_backward(gpu, dy, &winners, kernel, window, dx))
         }))
     }
 
@@ -237,11 +239,12 @@ impl Tape {
         Ok(self.record(y, &[x], || one(move |gpu, dy, dx| activation::backward(gpu, activation, &saved, dy, dx))))
     }
 
-    /// A fixed affine map for each channel; `zeros` has the shape of `offset`.
+    /// A fixed affine map for each channel; `zeros` has the shape of `offset`. It is made when an operation asks for its value,
+    /// which one that can read `x` in its place does not.
     pub fn normalize(&self, x: Var, factor: &Tensor, offset: &Tensor, zeros: &Tensor) -> Result<Var> {
-        let y = normalize::forward(&self.gpu, &self.get("normalize", x)?, factor, offset)?;
+        let y = Pending::new(&self.get("normalize", x)?, factor, offset)?;
         let (factor, zeros) = (factor.clone(), zeros.clone());
-        Ok(self.record(y, &[x], || one(move |gpu, dy, dx| normalize::backward(gpu, dy, &factor, &zeros, dx))))
+        Ok(self.record_pending(y, &[x], || one(move |gpu, dy, dx| normalize::backward(gpu, dy, &factor, &zeros, dx))))
     }
 
     /// Batch normalisation.
@@ -367,7 +370,7 @@ impl Tape {
 
 /// What a convolution's backward pass needs.
 struct Convolved {
-    input: Tensor,
+    input: Value,
     weight: Tensor,
     /// The bias's shape, if there is one.
     bias: Option<Shape>,
@@ -377,7 +380,30 @@ struct Convolved {
 impl Convolved {
     /// The output's shape.
     fn output(&self) -> Result<Shape> {
-        conv2d::output_dims(&self.input, &self.weight, None, self.window).map(|(_, dims)| dims.into())
+        conv2d_max_pool::convolved(&self.input, &self.weight, self.window)
+    }
+
+    /// What is wanted of the input's gradient, of what the output was pooled to by 2 x 2, in one launch where there is a kernel for
+    /// it: as [`Self::gradients`] then, where nothing else is wanted.
+    fn data_alone(
+        &self,
+        gpu: &Gpu,
+        pooled: (&Tensor, &Words),
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<Vec<Option<Tensor>>>> {
+        let (step, place) = match wanted.step() {
+            Some((step, out)) => (Some(step), Some(out.clone())),
+            None => (None, wanted.place(0, self.input.shape())?),
+        };
+        let Some(place) = place else { return Ok(Some(vec![None; 3])) };
+        if !conv2d_max_pool::backward_data(gpu, pooled, &self.weight, self.window, step, &place)? {
+            return Ok(None);
+        }
+        if step.is_none() {
+            return Ok(Some(vec![Some(place), None, None]));
+        }
+        wanted.took_step();
+        Ok(Some(vec![None; 3]))
     }
 
     /// What is wanted of the gradients of input, weight and bias.
@@ -389,12 +415,12 @@ impl Convolved {
         if let Some(dx) = &places[0] {
             if !wanted.has_input_relu() {
                 conv2d::backward_data(gpu, dy, weight, *window, dx)?;
-            } else if conv2d::backward_data_relu(gpu, dy, weight, *window, input, dx)? {
+            } else if conv2d::backward_data_relu(gpu, dy, weight, *window, &input.tensor(gpu)?, dx)? {
                 wanted.passed_input_relu();
             }
         }
         if let Some(dw) = &places[1] {
-            conv2d::backward_weights(gpu, input, dy, *window, dw)?;
+            conv2d::backward_weights(gpu, &input.tensor(gpu)?, dy, *window, dw)?;
         }
         if let Some(db) = &places[2] {
             conv2d::backward_bias(gpu, dy, db)?;

@@ -3,8 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use super::value::Value;
 use crate::gpu::{Gpu, GpuError, Result, Shape, Tensor};
 use crate::ops::elementwise;
+use crate::ops::normalize::Pending;
+use crate::ops::perturb::Step;
 
 /// A value on a tape. Copying it copies a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,9 +25,12 @@ pub(super) struct Wanted<'a> {
     /// See [`Wanted::has_input_relu`].
     input_relu: bool,
     passed_input_relu: Cell<bool>,
+    /// See [`Wanted::step`].
+    step: Option<(Step<'a>, &'a Tensor)>,
+    took_step: Cell<bool>,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
     /// Whether the output's gradient has been through the ReLU that is fused to the operation.
     pub(super) fn is_through_own_relu(&self) -> bool {
         self.through_own_relu
@@ -38,6 +44,16 @@ impl Wanted<'_> {
 
     pub(super) fn passed_input_relu(&self) {
         self.passed_input_relu.set(true);
+    }
+
+    /// The step along the signs of the first input's gradient that is all that is wanted of it, and where to put what is moved:
+    /// a rule may take it, and then says so by [`Wanted::took_step`] and gives no gradient.
+    pub(super) fn step(&self) -> Option<(Step<'a>, &'a Tensor)> {
+        self.step
+    }
+
+    pub(super) fn took_step(&self) {
+        self.took_step.set(true);
     }
 
     /// Whether input `i` wants a gradient.
@@ -59,8 +75,16 @@ impl Wanted<'_> {
 /// Computes the inputs' gradients from the output's. Inputs that want none get `None`.
 pub(super) type Rule = Box<dyn Fn(&Gpu, &Tensor, &Wanted<'_>) -> Result<Vec<Option<Tensor>>>>;
 
+/// The step of [`Tape::backward_step`], of which variable, and where to put what is moved.
+#[derive(Clone, Copy)]
+struct Move<'a> {
+    index: usize,
+    step: Step<'a>,
+    out: &'a Tensor,
+}
+
 struct Node {
-    value: Tensor,
+    value: Value,
     inputs: Vec<usize>,
     rule: Option<Rule>,
     /// Where the gradient of this leaf belongs (a parameter's part of the flat gradient buffer).
@@ -117,12 +141,14 @@ impl Tape {
 
     /// A leaf: an input, or anything that may want a gradient.
     pub fn leaf(&self, value: &Tensor) -> Var {
-        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: None, relu: false })
+        let value = Value::There(value.clone());
+        self.push(Node { value, inputs: Vec::new(), rule: None, slot: None, relu: false })
     }
 
     /// A leaf whose gradient is to be written to `slot`, which has its shape.
     pub fn parameter(&self, value: &Tensor, slot: &Tensor) -> Var {
-        self.push(Node { value: value.clone(), inputs: Vec::new(), rule: None, slot: Some(slot.clone()), relu: false })
+        let value = Value::There(value.clone());
+        self.push(Node { value, inputs: Vec::new(), rule: None, slot: Some(slot.clone()), relu: false })
     }
 
     fn push(&self, node: Node) -> Var {
@@ -138,6 +164,15 @@ impl Tape {
 
     /// The same, of an operation that ReLU is fused to or not.
     pub(super) fn record_relu(&self, value: Tensor, inputs: &[Var], relu: bool, rule: impl FnOnce() -> Rule) -> Var {
+        self.record_value(Value::There(value), inputs, relu, rule)
+    }
+
+    /// The same, of a normalisation that nobody may ask for.
+    pub(super) fn record_pending(&self, value: Pending, inputs: &[Var], rule: impl FnOnce() -> Rule) -> Var {
+        self.record_value(Value::Normalized(value), inputs, false, rule)
+    }
+
+    fn record_value(&self, value: Value, inputs: &[Var], relu: bool, rule: impl FnOnce() -> Rule) -> Var {
         let rule = self.recording.then(rule);
         let inputs = inputs.iter().map(|input| input.index).collect();
         self.push(Node { value, inputs, rule, slot: None, relu })
@@ -149,6 +184,16 @@ impl Tape {
 
     pub(super) fn get(&self, operation: &'static str, var: Var) -> Result<Tensor> {
         self.check(operation, var)?;
+        let value = &mut self.nodes.borrow_mut()[var.index].value;
+        let tensor = value.tensor(&self.gpu)?;
+        // So that it is made once.
+        *value = Value::There(tensor.clone());
+        Ok(tensor)
+    }
+
+    /// The same as far as it is there.
+    pub(super) fn peek(&self, operation: &'static str, var: Var) -> Result<Value> {
+        self.check(operation, var)?;
         Ok(self.nodes.borrow()[var.index].value.clone())
     }
 
@@ -157,25 +202,51 @@ impl Tape {
         self.get("value", var)
     }
 
-    /// The gradients of `loss` (summed, if it has more than one element) with respect to the `wanted` leaves.
+    /// The gradients of `loss` (summed, if it has more than one element) with respect to the `wanted` variables: leaves, or what
+    /// was made of them.
     ///
-    /// Only nodes between `loss` and a wanted leaf are visited. A parameter that the loss does not depend
+    /// Only nodes between `loss` and a wanted variable are visited. A parameter that the loss does not depend
     /// on gets zeros in its slot.
     pub fn backward(&self, loss: Var, wanted: &[Var]) -> Result<Gradients> {
+        self.walk(loss, wanted, None).map(|(gradients, _)| gradients)
+    }
+
+    /// Takes a step along the signs of the gradient of `loss` (as of [`Tape::backward`]) with respect to `variable`, and writes what
+    /// it moves to `out`, which has the variable's shape. The operation that makes the gradient may take the step as it stores.
+    pub fn backward_step(&self, loss: Var, variable: Var, step: Step<'_>, out: &Tensor) -> Result<()> {
+        let (gradients, is_taken) = self.walk(loss, &[variable], Some(Move { index: variable.index, step, out }))?;
+        if is_taken {
+            return Ok(());
+        }
+        let Some(gradient) = gradients.of(variable) else {
+            return Err(GpuError::operand("backward", "the loss does not depend on what is to be moved"));
+        };
+        step.along_into(&self.gpu, gradient, out)
+    }
+
+    /// The walk itself. Whether an operation took the step, if there is one.
+    fn walk(&self, loss: Var, wanted: &[Var], step: Option<Move<'_>>) -> Result<(Gradients, bool)> {
         self.check("backward", loss)?;
         if !self.recording {
             return Err(GpuError::operand("backward", "an evaluation tape keeps no graph to walk"));
         }
         let nodes = self.nodes.borrow();
-        let mut reaches = vec![false; nodes.len()];
-        for &leaf in wanted {
-            self.check("backward", leaf)?;
-            reaches[leaf.index] = true;
+        let mut is_wanted = vec![false; nodes.len()];
+        for &variable in wanted {
+            self.check("backward", variable)?;
+            is_wanted[variable.index] = true;
         }
-        // Inputs come before their results, so one pass forward marks all that lead to a wanted leaf.
+        // Inputs come before their results, so one pass forward marks all that lead to a wanted variable.
+        let mut reaches = is_wanted.clone();
         for index in 0..nodes.len() {
             reaches[index] |= nodes[index].inputs.iter().any(|&input| reaches[input]);
         }
+        // A step can be taken where all of the gradient is made, by the only operation that the variable goes into.
+        let step = step.filter(|step| {
+            let uses = (0..=loss.index).filter(|&index| reaches[index]).flat_map(|index| &nodes[index].inputs);
+            uses.filter(|&&input| input == step.index).count() == 1
+        });
+        let mut is_taken = false;
 
         let mut gradients: Vec<Option<Arrived>> = vec![None; nodes.len()];
         // A loss that is itself a parameter has a slot, too.
@@ -188,7 +259,11 @@ impl Tape {
             let Some(Arrived(gradient, through_own_relu)) = gradients[index].take().filter(|_| reaches[index]) else {
                 continue;
             };
-            if let Some(rule) = &node.rule {
+            if is_wanted[index] || node.inputs.is_empty() {
+                found.insert(index, gradient.clone());
+            }
+            // Beyond what is wanted nothing may be.
+            if let Some(rule) = node.rule.as_ref().filter(|_| node.inputs.iter().any(|&input| reaches[input])) {
                 let slots = node.inputs.iter().enumerate().map(|(place, &input)| {
                     reaches[input].then(|| {
                         // Only the first gradient to arrive may be written straight to the slot.
@@ -197,10 +272,20 @@ impl Tape {
                     })
                 });
                 let slots = slots.collect();
-                let input_relu = node.inputs.first().is_some_and(|&input| nodes[input].relu);
-                let passed_input_relu = Cell::new(false);
-                let asked = Wanted { gpu: &self.gpu, slots, through_own_relu, input_relu, passed_input_relu };
+                // Whoever wants a variable's gradient wants it before that has been through a ReLU.
+                let input_relu = node.inputs.first().is_some_and(|&input| nodes[input].relu && !is_wanted[input]);
+                let step = step.filter(|step| node.inputs.first() == Some(&step.index));
+                let asked = Wanted {
+                    gpu: &self.gpu,
+                    slots,
+                    through_own_relu,
+                    input_relu,
+                    passed_input_relu: Cell::new(false),
+                    step: step.map(|Move { step, out, .. }| (step, out)),
+                    took_step: Cell::new(false),
+                };
                 let arrived = rule(&self.gpu, &gradient, &asked)?;
+                is_taken |= asked.took_step.get();
                 for (place, (&input, arriving)) in node.inputs.iter().zip(arrived).enumerate() {
                     let Some(arriving) = arriving.filter(|_| reaches[input]) else { continue };
                     let slot = nodes[input].slot.as_ref();
@@ -210,16 +295,13 @@ impl Tape {
                     gradients[input] = Some(Arrived(self.join(present, arriving, slot)?, before && passed));
                 }
             }
-            if node.inputs.is_empty() {
-                found.insert(index, gradient);
-            }
         }
         for &leaf in wanted {
             if let (None, Some(slot)) = (found.get(&leaf.index), &nodes[leaf.index].slot) {
                 self.gpu.fill(slot, 0.0)?;
             }
         }
-        Ok(Gradients { found, graph: self.graph.get() })
+        Ok((Gradients { found, graph: self.graph.get() }, is_taken))
     }
 
     /// Adds an arriving gradient to what is there.
@@ -251,8 +333,8 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// The gradient of a leaf; `None` if the loss does not depend on it.
-    pub fn of(&self, leaf: Var) -> Option<&Tensor> {
-        if leaf.graph == self.graph { self.found.get(&leaf.index) } else { None }
+    /// The gradient of a wanted variable; `None` if the loss does not depend on it.
+    pub fn of(&self, variable: Var) -> Option<&Tensor> {
+        if variable.graph == self.graph { self.found.get(&variable.index) } else { None }
     }
 }

@@ -70,7 +70,7 @@ pub fn outputs(gpu: &Gpu, network: &Network, data: &Resident, mut seen: impl FnM
         let x = data.pixels(gpu, first, count)?;
         let (bound, x) = (network.bind(&tape)?, tape.leaf(&x));
         let output = network.forward(&tape, &bound, x, Mode::Evaluation)?;
-        let wanted = if task == Task::Classify { output } else { tape.mse(output, network.target(&tape, x)?)? };
+        let wanted = if task == Task::Classify { output } else { tape.mse(output, network.normalized(&tape, x)?)? };
         values.extend(gpu.read(&tape.value(wanted)?)?);
         tape.reset();
         seen(first + count);

@@ -152,20 +152,12 @@ impl Network {
         Ok(Bound(leaves.collect::<Result<_>>()?))
     }
 
-    /// What the reconstruction of `x` is compared with: `x` as the layers after a first normalisation see it.
-    pub fn target(&self, tape: &Tape, x: Var) -> Result<Var> {
+    /// What a first normalisation makes of pixels `x`; `x` itself where the plan begins without one. A reconstruction is compared
+    /// with that. The loss's gradient by it has the signs of that by the pixels, since deviations are above 0.
+    pub fn normalized(&self, tape: &Tape, x: Var) -> Result<Var> {
         match self.buffers.first() {
             Some(Buffer::Normalize { factor, offset, zeros }) => tape.normalize(x, factor, offset, zeros),
             _ => Ok(x),
-        }
-    }
-
-    /// What a first normalisation makes of pixels `x`; `x` itself where the plan begins without one. The loss's gradient by
-    /// it has the signs of that by the pixels, since deviations are above 0.
-    pub fn normalized(&self, gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
-        match self.buffers.first() {
-            Some(Buffer::Normalize { factor, offset, .. }) => normalize::forward(gpu, x, factor, offset),
-            _ => Ok(x.clone()),
         }
     }
 

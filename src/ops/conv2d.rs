@@ -7,16 +7,17 @@
 use bytemuck::NoUninit;
 
 use super::choices;
-use super::conv2d_walk::{Made, Walk};
+use super::conv2d_ends::{Ends, Input};
+use super::conv2d_walk::Walk;
 use super::conv2d_winograd::Ending;
 use super::tiles::{self, ConvVariant, WeightTile};
 use super::{
     conv2d_coop, conv2d_gemm as gemm, conv2d_naive as naive, conv2d_winograd as winograd, dims4, kernel, launch_flat,
     reduce, value_kernels,
 };
-use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Place, Result, Shape, Tensor, Words};
+use crate::gpu::{Const, Gpu, GpuError, Grid, Kernel, Place, Result, Shape, Tensor};
 
-const BACKWARD_DATA: &str = "conv2d_backward_data";
+pub(super) const BACKWARD_DATA: &str = "conv2d_backward_data";
 
 static PACK: Kernel = kernel!("conv2d_pack", "conv2d_pack", "conv2d_pack", "rw");
 static WEIGHTS: Kernel = kernel!("conv2d_backward_weights", "conv2d_weights", "conv2d_weights", "rrw");
@@ -118,57 +119,14 @@ pub fn forward(
     Ok(out)
 }
 
-/// Extent and window of the max-pooling that a convolution may do as it stores.
-pub const POOLS_BY: (usize, Window) = (2, Window { stride: 2, padding: 0 });
-
-/// As [`forward`], and then [`super::pool::max_forward`] over windows of 2 x 2 at stride 2, after which ReLU may come: what that
-/// makes, [N, Cout, floor(oH / 2), floor(oW / 2)], and its winners, to the bit. Nothing where the kernel that is chosen cannot
-/// pool as it stores. It saves a launch, and to write the convolution's output and read it.
-pub fn forward_max_pool(
-    gpu: &Gpu,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    window: Window,
-    relu: bool,
-) -> Result<Option<(Tensor, Words)>> {
-    let (walk, dims) = pooling_walk(gpu, x, weight, bias, window)?;
-    let Some(walk) = walk else { return Ok(None) };
-    let [batch, out_c, out_h, out_w] = dims;
-    let y = gpu.empty([batch, out_c, out_h / 2, out_w / 2])?;
-    let winners = gpu.empty_words(y.count())?;
-    walk.launch(gpu, x, weight, (bias, relu), &Made::pooled(dims, &y, &winners))?;
-    Ok(Some((y, winners)))
-}
-
-/// Whether the kernel that is chosen for these operands can do what [`forward_max_pool`] asks of it.
-pub fn pools_as_it_stores(gpu: &Gpu, x: &Tensor, weight: &Tensor, window: Window) -> Result<bool> {
-    Ok(pooling_walk(gpu, x, weight, None, window)?.0.is_some())
-}
-
-/// The walk that pools, if there is one, and the dimensions of what is pooled.
-fn pooling_walk(
-    gpu: &Gpu,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    window: Window,
-) -> Result<(Option<Walk>, [usize; 4])> {
-    let (kernel, dims) = output_dims(x, weight, bias, window)?;
-    let ([_, out_c, out_h, out_w], in_c) = (dims, x.dims()[1]);
-    let place = choices::convolution("forward", [in_c, out_c], kernel, window.stride, out_w);
-    let choice = choose(gpu, place, dims, weight, window)?;
-    Ok((Walk::forward(kernel, window, choice).pooled(gpu, [in_c, out_c], [out_h, out_w]), dims))
-}
-
 /// Checks a convolution's operands; returns the kernel's extent and the output's dimensions.
-pub(crate) fn output_dims(
-    x: &Tensor,
+pub(super) fn output_dims<'a>(
+    x: impl Into<Input<'a>>,
     weight: &Tensor,
     bias: Option<&Tensor>,
     window: Window,
 ) -> Result<(usize, [usize; 4])> {
-    let [batch, in_c, in_h, in_w] = dims4("conv2d", "the input", x)?;
+    let [batch, in_c, in_h, in_w] = dims4("conv2d", "the input", x.into().x)?;
     let kernel = square_kernel("conv2d", weight, None, Some(in_c))?;
     let out_c = weight.dims()[0];
     if let Some(bias) = bias {
@@ -197,12 +155,12 @@ fn gather(
     if choice.0 == ConvVariant::Naive {
         return naive::forward(gpu, x, weight, epilogue, window, out);
     }
-    Walk::forward(kernel, window, choice).launch(gpu, x, weight, epilogue, &Made::output(out)?)
+    Walk::forward(kernel, window, choice).launch(gpu, &Ends::Plain { x, out }, weight, epilogue)
 }
 
 /// The variant of one pass and its tile. Where the weights, or the side that has the output's extents, make Winograd's arrays
 /// larger than the adapter takes, another variant is chosen.
-fn choose(
+pub(super) fn choose(
     gpu: &Gpu,
     place: Place,
     [_, _, height, width]: [usize; 4],
@@ -263,13 +221,20 @@ fn spread(
         naive::backward_data(gpu, small, weight, epilogue, window, out)?;
         return Ok(false);
     }
+    let ends = Ends::Plain { x: small, out };
+    Walk::backward(kernel, window, choice).launch(gpu, &ends, &pack(gpu, weight, window)?, epilogue)?;
+    Ok(false)
+}
+
+/// A weight [c, m, k, k] in the order in which backward-data's walk reads it.
+pub(super) fn pack(gpu: &Gpu, weight: &Tensor, window: Window) -> Result<Tensor> {
+    let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
     let taps = kernel.div_ceil(window.stride);
     let count = window.stride * window.stride * m * c * taps * taps;
     let packed = gpu.empty([count])?;
     let params = [count, c, m, kernel, window.stride, window.padding, taps].map(|value| value as u32);
     launch_flat(gpu, &PACK, &[], &params, &[weight.span(), packed.span()], count)?;
-    Walk::backward(kernel, window, choice).launch(gpu, small, &packed, epilogue, &Made::output(out)?)?;
-    Ok(false)
+    Ok(packed)
 }
 
 #[repr(C)]

@@ -4,33 +4,13 @@
 use bytemuck::NoUninit;
 
 use super::conv2d::Window;
-use super::subgroup_tile::Walked;
+use super::conv2d_ends::{Ends, both};
+use super::subgroup_tile::{Pooling, Walked};
 use super::tiles::{self, ConvVariant};
-use super::{conv2d_coop, conv2d_gemm as gemm, coop, dims4, kernel};
-use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Span, Tensor, Words};
-
-/// Forward and backward-data by the same file.
-macro_rules! both {
-    ($($file:literal)+) => {
-        [kernel!("conv2d", $($file)+, "conv2d", "rrrw"), kernel!("conv2d_backward_data", $($file)+, "conv2d", "rrrw")]
-    };
-}
-
-/// Forward and a max-pooling in one.
-macro_rules! pooled {
-    ($file:literal) => {
-        kernel!("conv2d_max_pool", $file "max_of_four" "conv2d_store_pooled" "conv2d_subgroup", "conv2d", "rrrww")
-    };
-}
+use super::{conv2d_coop, conv2d_gemm as gemm, coop, kernel};
+use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Tensor};
 
 static DIRECT: [Kernel; 2] = both!("conv2d");
-static SUBGROUP: [Kernel; 2] = both!("scalar" "conv2d_store" "conv2d_subgroup");
-/// The same with lines of x read, and outputs stored, by fours; or by twos.
-static SUBGROUP_BY_FOURS: [Kernel; 2] = both!("vec4" "conv2d_store" "conv2d_subgroup");
-static SUBGROUP_BY_TWOS: [Kernel; 2] = both!("vec2" "conv2d_store" "conv2d_subgroup");
-/// The same with windows of 2 x 2 of the output pooled as they are stored: lines of x read by fours; or by twos.
-static POOLED_BY_FOURS: Kernel = pooled!("vec4");
-static POOLED_BY_TWOS: Kernel = pooled!("vec2");
 static TAPS: [Kernel; 2] = both!("conv2d_taps");
 static LANES: [Kernel; 2] = both!("conv2d_lanes");
 
@@ -48,6 +28,8 @@ struct Params {
     channels: u32,
     /// Only the kernels that have all taps at once ask for it.
     first_py: u32,
+    /// Length, ball and range of a step along the sums' signs, where one is taken.
+    step: [f32; 4],
 }
 
 /// A walk: forward, or backward-data by phases.
@@ -62,32 +44,11 @@ pub(super) struct Walk {
     flip: bool,
     /// The variant, and its tile where that was chosen beforehand.
     choice: (ConvVariant, Option<[usize; 2]>),
-    /// Whether windows of 2 x 2 are pooled.
-    pooled: bool,
+    pooling: Pooling,
 }
 
-/// What a walk makes: an output of these extents, [N, C, H, W], written to `spans`; where that is pooled, what it pools to and
-/// where in its plane each winner stood.
-pub(super) struct Made<'a> {
-    dims: [usize; 4],
-    spans: Vec<&'a Span>,
-    values: usize,
-}
-
-impl<'a> Made<'a> {
-    /// The output itself.
-    pub fn output(out: &'a Tensor) -> Result<Self> {
-        Ok(Self { dims: dims4("conv2d", "the output", out)?, spans: vec![out.span()], values: out.count() })
-    }
-
-    /// What an output of these extents pools to.
-    pub fn pooled(dims: [usize; 4], y: &'a Tensor, winners: &'a Words) -> Self {
-        Self { dims, spans: vec![y.span(), winners.span()], values: 2 * y.count() }
-    }
-}
-
-/// What a walk binds: input, weights, bias, and of cooperative matrices the peaks.
-type Operands<'a> = (&'a Tensor, &'a Tensor, Option<&'a Tensor>, Option<&'a Tensor>);
+/// What a walk is given beside its ends: weights, bias, and of cooperative matrices the peaks.
+type Operands<'a> = (&'a Tensor, Option<&'a Tensor>, Option<&'a Tensor>);
 
 impl Walk {
     /// A convolution's forward pass; a transposed one's backward-data is the same.
@@ -101,7 +62,7 @@ impl Walk {
             output_stride: 1,
             flip: false,
             choice,
-            pooled: false,
+            pooling: Pooling::None,
         }
     }
 
@@ -109,45 +70,52 @@ impl Walk {
     pub fn backward(kernel: usize, window: Window, choice: (ConvVariant, Option<[usize; 2]>)) -> Self {
         let Window { stride, padding } = window;
         let taps = kernel.div_ceil(stride);
-        Self { padding, kernel, taps, input_stride: 1, output_stride: stride, flip: true, choice, pooled: false }
+        Self {
+            padding,
+            kernel,
+            taps,
+            input_stride: 1,
+            output_stride: stride,
+            flip: true,
+            choice,
+            pooling: Pooling::None,
+        }
     }
 
-    /// The same walk with windows of 2 x 2 of the output pooled as they are stored, if its kernel can: of [C, M] channels and
-    /// [H, W] positions.
-    pub fn pooled(self, gpu: &Gpu, channels: [usize; 2], grid: [usize; 2]) -> Option<Self> {
-        let pooled = Self { pooled: true, ..self };
-        pooled.walked(channels, grid)?.tile(gpu, pooled.choice.1)?;
-        Some(pooled)
+    /// The same walk with a max-pooling of 2 x 2 in it, if its kernel can: of [C, M] channels and [H, W] positions.
+    pub fn with(self, pooling: Pooling, gpu: &Gpu, channels: [usize; 2], grid: [usize; 2]) -> Option<Self> {
+        let pooling = Self { pooling, ..self };
+        pooling.walked(channels, grid)?.tile(gpu, pooling.choice.1)?;
+        Some(pooling)
     }
 
     /// What [`super::subgroup_tile`] finds the tile of, where that is its to find.
     fn walked(&self, channels: [usize; 2], grid: [usize; 2]) -> Option<Walked> {
         let kernel = (self.choice.0, self.input_stride * self.output_stride);
         let walked = Walked::of(kernel, channels, grid, self.kernel, (self.flip, self.padding))?;
-        Some(Walked { pooled: self.pooled, ..walked })
+        Some(Walked { pooling: self.pooling, ..walked })
     }
 
     /// Launches the kernels for all that is to be made; those of the naive variant are launched elsewhere.
     pub fn launch(
         &self,
         gpu: &Gpu,
-        x: &Tensor,
+        ends: &Ends<'_>,
         weights: &Tensor,
         (bias, relu): (Option<&Tensor>, bool),
-        made: &Made<'_>,
     ) -> Result<()> {
         let is_coop = self.choice.0 == ConvVariant::Coop;
-        let peaks = if is_coop { Some(coop::peaks(gpu, [weights, x])?) } else { None };
-        let operands = (x, weights, bias, peaks.as_ref());
+        let peaks = if is_coop { Some(coop::peaks(gpu, [weights, ends.read()])?) } else { None };
+        let operands = (weights, bias, peaks.as_ref());
         for columns in self.groups() {
             if self.takes_all_taps() {
                 for rows in self.groups() {
-                    self.phases(gpu, [rows, columns], operands, relu, made)?;
+                    self.phases(gpu, [rows, columns], ends, operands, relu)?;
                 }
             } else {
                 // The other kernels begin at the first row of taps that a phase has.
                 let rows = Phases { first: 0, count: self.output_stride, met: self.taps };
-                self.phases(gpu, [rows, columns], operands, relu, made)?;
+                self.phases(gpu, [rows, columns], ends, operands, relu)?;
             }
         }
         Ok(())
@@ -187,13 +155,12 @@ impl Walk {
         &self,
         gpu: &Gpu,
         [rows_of, columns]: [Phases; 2],
-        (x, weights, bias, peaks): Operands<'_>,
+        ends: &Ends<'_>,
+        (weights, bias, peaks): Operands<'_>,
         relu: bool,
-        made: &Made<'_>,
     ) -> Result<()> {
         let direction = usize::from(self.flip);
-        let name = DIRECT[direction].name;
-        let ([batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]) = (dims4(name, "the input", x)?, made.dims);
+        let [[batch, in_c, in_h, in_w], [_, out_c, out_h, out_w]] = ends.dims()?;
         let (variant, chosen) = self.choice;
         let stride = self.output_stride;
         let (grid_h, grid_w) = (out_h.div_ceil(stride), out_w.div_ceil(stride));
@@ -210,6 +177,8 @@ impl Walk {
             ("BIAS", u32::from(bias.is_some())),
             ("RELU", u32::from(relu)),
         ];
+        let (step_consts, step) = ends.step();
+        consts.extend(step_consts);
         let (launched, grid, channels) = match variant {
             ConvVariant::Coop => {
                 let (launched, tile, grid) = conv2d_coop::tile(gpu, self.flip, extents, phases)?;
@@ -222,17 +191,13 @@ impl Walk {
                 (if self.flip { &gemm::BACKWARD_DATA } else { &gemm::FORWARD }, grid, 0)
             }
             _ => {
-                let (tile, grid, [channels, each]) =
+                let (tile, grid, (channels, each)) =
                     self.tile(gpu, [rows_of, columns], (batch, [in_c, out_c, grid_h, grid_w]), phases);
                 consts.extend(tile);
-                let launched = match (variant, each) {
-                    (_, 4) if self.pooled => &POOLED_BY_FOURS,
-                    _ if self.pooled => &POOLED_BY_TWOS,
-                    (ConvVariant::Lanes, _) => &LANES[direction],
-                    (ConvVariant::Subgroup, _) if self.takes_few_taps() => &TAPS[direction],
-                    (ConvVariant::Subgroup, 4) => &SUBGROUP_BY_FOURS[direction],
-                    (ConvVariant::Subgroup, 2) => &SUBGROUP_BY_TWOS[direction],
-                    (ConvVariant::Subgroup, _) => &SUBGROUP[direction],
+                let launched = match variant {
+                    ConvVariant::Lanes => &LANES[direction],
+                    ConvVariant::Subgroup if self.takes_few_taps() => &TAPS[direction],
+                    ConvVariant::Subgroup => ends.kernel(each, self.flip),
                     _ => &DIRECT[direction],
                 };
                 (launched, grid, channels)
@@ -248,16 +213,18 @@ impl Walk {
             phases_x: columns.count as u32,
             channels,
             first_py: rows_of.first as u32,
+            step,
         };
         // All rows of phases together meet every row of the kernel once.
         let met = if rows_of.count == stride { self.kernel } else { rows_of.count * rows_of.met };
         let outputs = batch * out_c * grid_h * grid_w * columns.count;
-        let bytes = 4 * (x.count() + weights.count() + made.values * phases / (stride * stride));
+        let [read, written] = ends.values();
+        let bytes = 4 * (read + weights.count() + written * phases / (stride * stride));
         gpu.next_work(2 * outputs * in_c * met * columns.met, bytes);
         let bias = bias.unwrap_or(weights);
-        let mut spans = vec![x.span(), weights.span(), bias.span()];
+        let mut spans = vec![ends.read().span(), weights.span(), bias.span()];
         spans.extend(peaks.map(Tensor::span));
-        spans.extend(&made.spans);
+        spans.extend(ends.spans());
         gpu.launch(launched, &consts, &params, &spans, grid)
     }
 
@@ -269,7 +236,7 @@ impl Walk {
         [rows_of, columns]: [Phases; 2],
         (batch, [in_c, out_c, grid_h, grid_w]): (usize, [usize; 4]),
         phases: usize,
-    ) -> (Vec<Const>, Grid, [u32; 2]) {
+    ) -> (Vec<Const>, Grid, (u32, usize)) {
         let (variant, chosen) = self.choice;
         let lanes = tiles::lanes(gpu, variant);
         let (height, width) = (rows_of.met, columns.met);
@@ -283,7 +250,7 @@ impl Walk {
         let span = whole.unwrap_or((positions - 1) * self.input_stride + width);
         let lines = (rows - 1) * self.input_stride + height;
         let at_once = if self.takes_few_taps() { height * width } else { width };
-        let tall = if self.pooled { 2 } else { 1 };
+        let tall = if self.pooling == Pooling::Stored { 2 } else { 1 };
         let consts = [
             ("MB", channels),
             ("RB", rows),
@@ -298,6 +265,9 @@ impl Walk {
             ("EACH", each),
             ("READS", span / each),
             ("STORES", positions / each),
+            ("WINDOWS", span / 2),
+            ("KEPT", (span / 2).div_ceil(8)),
+            ("SHIFTED", usize::from(whole.is_none())),
             ("TALL", tall),
             ("BELOW", tall - 1),
             ("STRIPS", rows / tall),
@@ -311,7 +281,7 @@ impl Walk {
         let (blocks_of, channels_of) =
             if variant == ConvVariant::Lanes { (1, channels * lanes as usize) } else { (lanes as usize, channels) };
         let grid = Grid::linear(blocks, blocks_of).layers(phases * out_c.div_ceil(channels_of));
-        (consts.map(|(name, value)| (name, value as u32)).to_vec(), grid, [channels, each].map(|extent| extent as u32))
+        (consts.map(|(name, value)| (name, value as u32)).to_vec(), grid, (channels as u32, each))
     }
 }
 

@@ -3,7 +3,7 @@
 use bytemuck::NoUninit;
 
 use super::{dims4, kernel, launch_flat, value_kernels};
-use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
+use crate::gpu::{Gpu, GpuError, Kernel, Result, Shape, Tensor};
 
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
@@ -18,6 +18,32 @@ pub fn affine(mean: f32, std: f32) -> (f32, f32) {
     (1.0 / std, -mean / std)
 }
 
+/// What [`forward`] will make of a tensor when somebody asks for it: a convolution need not.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub(super) x: Tensor,
+    pub(super) factor: Tensor,
+    pub(super) offset: Tensor,
+}
+
+impl Pending {
+    /// Of `x` [N, C, H, W], after a check of the shapes.
+    pub fn new(x: &Tensor, factor: &Tensor, offset: &Tensor) -> Result<Self> {
+        check(x, factor, offset)?;
+        Ok(Self { x: x.clone(), factor: factor.clone(), offset: offset.clone() })
+    }
+
+    /// The shape, which is that of `x`.
+    pub fn shape(&self) -> Shape {
+        self.x.shape()
+    }
+
+    /// Makes it.
+    pub fn make(&self, gpu: &Gpu) -> Result<Tensor> {
+        forward(gpu, &self.x, &self.factor, &self.offset)
+    }
+}
+
 /// `y[n, c, ..] = factor[c] x[n, c, ..] + offset[c]` for `x` of [N, C, H, W].
 pub fn forward(gpu: &Gpu, x: &Tensor, factor: &Tensor, offset: &Tensor) -> Result<Tensor> {
     let y = gpu.empty(x.shape())?;
@@ -30,10 +56,15 @@ pub fn backward(gpu: &Gpu, dy: &Tensor, factor: &Tensor, zeros: &Tensor, dx: &Te
     launch(gpu, dy, factor, zeros, dx)
 }
 
+fn check(x: &Tensor, factor: &Tensor, offset: &Tensor) -> Result<[usize; 4]> {
+    let dims = dims4("normalize", "the input", x)?;
+    GpuError::expect_shape("normalize", "the factor", factor.shape(), [dims[1]].into())?;
+    GpuError::expect_shape("normalize", "the offset", offset.shape(), [dims[1]].into())?;
+    Ok(dims)
+}
+
 fn launch(gpu: &Gpu, x: &Tensor, factor: &Tensor, offset: &Tensor, y: &Tensor) -> Result<()> {
-    let [_, channels, height, width] = dims4("normalize", "the input", x)?;
-    GpuError::expect_shape("normalize", "the factor", factor.shape(), [channels].into())?;
-    GpuError::expect_shape("normalize", "the offset", offset.shape(), [channels].into())?;
+    let [_, channels, height, width] = check(x, factor, offset)?;
     GpuError::expect_shape("normalize", "the output", y.shape(), x.shape())?;
     // Four values at a time must lie in one plane.
     let (kernel, size) = if (height * width).is_multiple_of(4) { (&NORMALIZE[1], 4) } else { (&NORMALIZE[0], 1) };

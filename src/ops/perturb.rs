@@ -7,11 +7,11 @@ use bytemuck::NoUninit;
 
 use super::noise::Source;
 use super::{kernel, launch_flat, launch_values, value_kernels};
-use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
+use crate::gpu::{Const, Gpu, GpuError, Kernel, Result, Shape, Tensor};
 
-static STEP: [Kernel; 2] = value_kernels!("perturb", "random" "perturb", "step", "rrrw");
-static START_VECTORS: Kernel = kernel!("random_start", "vec4" "random" "perturb", "start_vectors", "rw");
-static START_SCALARS: Kernel = kernel!("random_start", "scalar" "random" "perturb", "start_scalars", "rw");
+static STEP: [Kernel; 2] = value_kernels!("perturb", "sign_step" "random" "perturb", "step", "rrrw");
+static START_VECTORS: Kernel = kernel!("random_start", "vec4" "sign_step" "random" "perturb", "start_vectors", "rw");
+static START_SCALARS: Kernel = kernel!("random_start", "scalar" "sign_step" "random" "perturb", "start_scalars", "rw");
 
 /// The smallest and the largest value of a pixel.
 const RANGE: [f32; 2] = [0.0, 1.0];
@@ -47,36 +47,65 @@ struct Start {
     range: [f32; 2],
 }
 
-/// `x + step sign(gradient)`, brought back into `ball` if there is one, then into [0, 1]; sign(0) = 0. A negative
-/// step goes against the gradient. `step` and the ball's eps are in pixel units on [0, 1].
-pub fn step(gpu: &Gpu, x: &Tensor, gradient: &Tensor, step: f32, ball: Option<Ball<'_>>) -> Result<Tensor> {
-    let out = gpu.empty(x.shape())?;
-    step_into(gpu, x, gradient, step, ball, &out)?;
-    Ok(out)
+/// A step along a gradient's signs: `x + length sign(gradient)`, brought back into `ball` if there is one, then into [0, 1];
+/// sign(0) = 0. A negative length goes against the gradient. It and the ball's eps are in pixel units on [0, 1].
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The pixels that move.
+    pub x: &'a Tensor,
+    pub length: f32,
+    pub ball: Option<Ball<'a>>,
 }
 
-/// [`step`] into memory that the caller has; it must not be that of an operand.
-pub fn step_into(
-    gpu: &Gpu,
-    x: &Tensor,
-    gradient: &Tensor,
-    step: f32,
-    ball: Option<Ball<'_>>,
-    out: &Tensor,
-) -> Result<()> {
-    let centre = ball.map_or(x, |ball| ball.centre);
-    for (what, tensor) in [("the gradient", gradient), ("the clean image", centre), ("the output", out)] {
-        GpuError::expect_shape("perturb", what, tensor.shape(), x.shape())?;
+impl<'a> Step<'a> {
+    /// Takes the step.
+    pub fn along(self, gpu: &Gpu, gradient: &Tensor) -> Result<Tensor> {
+        let out = gpu.empty(self.x.shape())?;
+        self.along_into(gpu, gradient, &out)?;
+        Ok(out)
     }
-    let eps = ball.map_or(0.0, |ball| ball.eps);
-    if !step.is_finite() || !eps.is_finite() || eps < 0.0 {
-        return Err(GpuError::operand("perturb", format!("a step of {step} in a ball of {eps} is not possible")));
+
+    /// The same into memory that the caller has; it must not be that of an operand.
+    pub fn along_into(self, gpu: &Gpu, gradient: &Tensor, out: &Tensor) -> Result<()> {
+        self.check(gradient.shape(), out)?;
+        let [step, eps, low, high] = self.params();
+        let params = |count| Params { count, step, eps, range: [low, high] };
+        let spans = [self.x.span(), gradient.span(), self.centre().span(), out.span()];
+        launch_values(gpu, &STEP, &self.consts(), params, &spans, self.x.count())
     }
-    let params = |count| Params { count, step, eps, range: RANGE };
-    // The source has the random start, too, which asks for SIGNS.
-    let consts = [("PROJECT", u32::from(ball.is_some())), ("SIGNS", 0)];
-    let spans = [x.span(), gradient.span(), centre.span(), out.span()];
-    launch_values(gpu, &STEP, &consts, params, &spans, x.count())
+
+    /// The clean pixels, which only a step with a ball reads.
+    pub(super) fn centre(&self) -> &'a Tensor {
+        self.ball.map_or(self.x, |ball| ball.centre)
+    }
+
+    /// Checks it against a gradient's shape and the output.
+    pub(super) fn check(&self, gradient: Shape, out: &Tensor) -> Result<()> {
+        let shapes =
+            [("the gradient", gradient), ("the clean image", self.centre().shape()), ("the output", out.shape())];
+        for (what, shape) in shapes {
+            GpuError::expect_shape("perturb", what, shape, self.x.shape())?;
+        }
+        let (step, eps) = (self.length, self.eps());
+        if !step.is_finite() || !eps.is_finite() || eps < 0.0 {
+            return Err(GpuError::operand("perturb", format!("a step of {step} in a ball of {eps} is not possible")));
+        }
+        Ok(())
+    }
+
+    fn eps(&self) -> f32 {
+        self.ball.map_or(0.0, |ball| ball.eps)
+    }
+
+    /// Constants of `shaders/sign_step.wgsl`.
+    pub(super) fn consts(&self) -> [Const; 2] {
+        [("PROJECT", u32::from(self.ball.is_some())), ("SIGNS", 0)]
+    }
+
+    /// What it asks of a kernel's parameters: length, eps, and the range of a pixel.
+    pub(super) fn params(&self) -> [f32; 4] {
+        [self.length, self.eps(), RANGE[0], RANGE[1]]
+    }
 }
 
 /// ODIN's step (Liang et al. 2018): `x - eps s` with s = 1 where the gradient of the loss is 0 or more and -1 elsewhere, in

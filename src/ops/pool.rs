@@ -7,10 +7,14 @@ use super::{dims4, kernel, launch_flat};
 use crate::gpu::{Const, Gpu, GpuError, Kernel, Result, Tensor, Words};
 
 static MAX: Kernel = kernel!("max_pool", "side_by_side" "max_pool", "forward", "rww");
-static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "side_by_side" "max_pool", "backward", "rrrw");
-static MAX_BACKWARD_TILES: Kernel = kernel!("max_pool_backward", "side_by_side" "max_pool", "backward_tiles", "rrrw");
+static MAX_BACKWARD: Kernel = kernel!("max_pool_backward", "side_by_side" "max_pool", "backward", "rrw");
+static MAX_BACKWARD_TILES: Kernel = kernel!("max_pool_backward", "side_by_side" "max_pool", "backward_tiles", "rrw");
 static MAX_PAIRS: Kernel = kernel!("max_pool", "max_of_four" "max_pool_pairs", "forward", "rww");
-static MAX_BACKWARD_PAIRS: Kernel = kernel!("max_pool_backward", "max_of_four" "max_pool_pairs", "backward", "rrrw");
+static MAX_BACKWARD_PAIRS: Kernel = kernel!("max_pool_backward", "max_of_four" "max_pool_pairs", "backward", "rrw");
+static PACK_WINNERS: [Kernel; 2] = [
+    kernel!("pack_winners", "vec4" "pack_winners", "pack_winners", "rw"),
+    kernel!("pack_winners", "vec2" "pack_winners", "pack_winners", "rw"),
+];
 static AVERAGE: Kernel = kernel!("avg_pool", "side_by_side" "avg_pool", "forward", "rw");
 static AVERAGE_BACKWARD: Kernel = kernel!("avg_pool_backward", "side_by_side" "avg_pool", "backward", "rw");
 static AVERAGE_BACKWARD_TILES: Kernel = kernel!("avg_pool_backward", "side_by_side" "avg_pool", "backward_tiles", "rw");
@@ -44,7 +48,8 @@ fn output_dims(operation: &'static str, x: &Tensor, kernel: [usize; 2], window: 
     Ok([batch, channels, height, window.output(operation, width, kernel[1])?])
 }
 
-/// The largest of each k x k window, and where in its plane it stood; ReLU can be fused.
+/// The largest of each k x k window, and where in its plane it stood. ReLU can be fused: where it lets nothing through, nobody
+/// has won, which is written as `u32::MAX`.
 pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window, relu: bool) -> Result<(Tensor, Words)> {
     let dims = output_dims("max_pool", x, [kernel; 2], window)?;
     let (y, winners) = (gpu.empty(dims)?, gpu.empty_words(dims.iter().product())?);
@@ -60,6 +65,28 @@ pub fn max_forward(gpu: &Gpu, x: &Tensor, kernel: usize, window: Window, relu: b
     Ok((y, winners))
 }
 
+/// The winners of 2 x 2 windows that tile planes of these extents, [N, C, H, W], eight windows of a row to a word
+/// (`shaders/pack_winners.wgsl`).
+pub(super) fn pack_winners(gpu: &Gpu, winners: &Words, [batch, channels, height, width]: [usize; 4]) -> Result<Words> {
+    let (height, words) = (height / 2, (width / 2).div_ceil(8));
+    let count = batch * channels * height * words;
+    let packed = gpu.empty_words(count)?;
+    let by_twos = (width / 2).is_multiple_of(2);
+    let read = if by_twos { 2 } else { 1 };
+    let consts = [
+        ("OUT_H", height),
+        ("OUT_W", width / 2),
+        ("IN_W", width),
+        ("WORDS", words),
+        ("READ", read),
+        ("READS", 8 / read),
+    ];
+    let consts = consts.map(|(name, value)| (name, value as u32));
+    let launched = if by_twos { &PACK_WINNERS[0] } else { &PACK_WINNERS[1] };
+    launch_flat(gpu, launched, &consts, &[count as u32], &[winners.span(), packed.span()], count)?;
+    Ok(packed)
+}
+
 /// Checks a gradient `dy` of the output against one of the input, `dx`; returns the dimensions of both.
 fn gradient_dims(
     operation: &'static str,
@@ -73,36 +100,24 @@ fn gradient_dims(
     Ok((dims4(operation, "the input", dx)?, output))
 }
 
-/// What [`max_forward`] found, for its backward pass.
-#[derive(Clone, Copy, Debug)]
-pub struct Pooled<'a> {
-    pub winners: &'a Words,
-    /// The output, if ReLU was fused: where it is not positive, no gradient passes.
-    pub relu: Option<&'a Tensor>,
+/// Checks winners against the gradient that they are to be sent.
+pub(super) fn check_winners(operation: &'static str, winners: &Words, dy: &Tensor) -> Result<()> {
+    if winners.count() == dy.count() {
+        return Ok(());
+    }
+    let problem = format!("{} winners do not fit a gradient of {}", winners.count(), dy.shape());
+    Err(GpuError::operand(operation, problem))
 }
 
-/// Sends each `dy` to the pixel that won its window.
-pub fn max_backward(
-    gpu: &Gpu,
-    dy: &Tensor,
-    pooled: Pooled<'_>,
-    kernel: usize,
-    window: Window,
-    dx: &Tensor,
-) -> Result<()> {
+/// Sends each `dy` to the pixel that won its window, if one did: `winners` are [`max_forward`]'s.
+pub fn max_backward(gpu: &Gpu, dy: &Tensor, winners: &Words, kernel: usize, window: Window, dx: &Tensor) -> Result<()> {
     let name = MAX_BACKWARD.name;
     let (input, output) = gradient_dims(name, dy, dx, [kernel; 2], window)?;
-    if pooled.winners.count() != dy.count() {
-        let problem = format!("{} winners do not fit a gradient of {}", pooled.winners.count(), dy.shape());
-        return Err(GpuError::operand(name, problem));
-    }
-    if let Some(y) = pooled.relu {
-        GpuError::expect_shape(name, "the output", y.shape(), dy.shape())?;
-    }
-    let consts = max_consts(kernel, window, pooled.relu.is_some(), input, output);
+    check_winners(name, winners, dy)?;
+    // The forward pass has been through ReLU.
+    let consts = max_consts(kernel, window, false, input, output);
     let params = params(input, window.padding);
-    // Without ReLU something must be bound all the same; the kernel does not read it.
-    let spans = [dy.span(), pooled.winners.span(), pooled.relu.unwrap_or(dy).span(), dx.span()];
+    let spans = [dy.span(), winners.span(), dx.span()];
     if in_pairs(kernel, window, input) {
         return launch_flat(gpu, &MAX_BACKWARD_PAIRS, &consts, &params, &spans, dy.count() / 2);
     }

@@ -19,12 +19,13 @@ macro_rules! sources {
 
 sources! {
     "activation" "avg_pool" "batch_norm" "ceiling" "check_finite" "conv2d" "conv2d_coop" "conv2d_gemm" "conv2d_lanes"
-    "conv2d_naive" "conv2d_pack" "conv2d_store" "conv2d_store_pooled" "conv2d_subgroup" "conv2d_taps" "conv2d_weights"
+    "conv2d_naive" "conv2d_pack" "conv2d_read" "conv2d_read_normalized" "conv2d_read_unpooled" "conv2d_store"
+    "conv2d_store_pooled" "conv2d_store_step" "conv2d_subgroup" "conv2d_taps" "conv2d_weights"
     "conv2d_weights_coop" "conv2d_weights_gemm" "conv2d_weights_lines" "conv2d_weights_subgroup" "conv2d_winograd" "coop16"
     "coop8" "coop_scale" "cross_entropy" "displace" "dropout" "elementwise" "fill" "gather" "kl_divergence" "margin" "matmul" "matmul_blocked" "matmul_coop"
     "matmul_nn" "matmul_nt" "matmul_nt_subgroup" "matmul_shared" "matmul_split_k" "matmul_subgroup" "matmul_tiled"
-    "max_of_four" "max_pool" "max_pool_pairs" "mse" "noise" "normalize" "optimizer" "peak" "perturb" "random" "reduce"
-    "scalar" "select" "side_by_side" "tree" "vec2" "vec4" "winograd_1" "winograd_2"
+    "max_of_four" "max_pool" "max_pool_pairs" "mse" "noise" "normalize" "optimizer" "pack_winners" "peak" "perturb" "random" "reduce"
+    "scalar" "select" "side_by_side" "sign_step" "tree" "vec2" "vec4" "winograd_1" "winograd_2"
 }
 
 impl Source {

@@ -18,9 +18,17 @@ pub struct Walked {
     pub taps: [usize; 2],
     /// Rows of padding above what is read, and columns to the left of it; negative where it begins before the output.
     pub padding: isize,
-    /// Whether windows of 2 x 2 of the output are pooled as they are stored: tiles are to hold whole windows, and lines to fall
-    /// into vectors.
-    pub pooled: bool,
+    pub pooling: Pooling,
+}
+
+/// What a max-pooling of 2 x 2 at stride 2 has to do with a walk. With one, lines are to fall into vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    None,
+    /// The output is pooled as it is stored: tiles are to hold whole windows.
+    Stored,
+    /// What is read is the gradient of something that was pooled, of which a quarter is left.
+    Read,
 }
 
 /// Nanoseconds for eight lanes, fitted to the times of 27 tiles of lenet's convolutions on Mesa 22 and 20 on 25, which they
@@ -96,7 +104,7 @@ impl Walked {
         let padding = padding as isize;
         let padding = if flip { kernel as isize - 1 - padding } else { padding };
         let is_its = variant == ConvVariant::Subgroup && stride == 1 && !has_few_taps(kernel, 1);
-        is_its.then_some(Self { channels, grid, taps: [kernel; 2], padding, pooled: false })
+        is_its.then_some(Self { channels, grid, taps: [kernel; 2], padding, pooling: Pooling::None })
     }
 
     /// Columns of a line of x where a block of so many positions is a whole row, and the padding on both sides all that the kernel
@@ -127,6 +135,15 @@ impl Walked {
             AdapterKind::Llvmpipe => MESA_22,
             AdapterKind::OtherSoftware | AdapterKind::Gpu => OTHERS,
         };
+        if self.pooling == Pooling::Read
+            && let Ok(t) = std::env::var(format!("SGT{}", self.grid[0]))
+        {
+            let v: Vec<usize> = t.split(',').map(|x| x.parse().unwrap()).collect();
+            return Some([v[0], v[1], v[2]]);
+        }
+        if self.pooling == Pooling::Read && std::env::var("SGP").is_ok() {
+            eprintln!("{:?} {:?}", self, self.cheapest(&prices, None));
+        }
         FOUND.with_borrow_mut(|found| {
             *found.entry((*self, kind, chosen)).or_insert_with(|| self.cheapest(&prices, chosen))
         })
@@ -137,7 +154,12 @@ impl Walked {
         let mut tiles = Vec::new();
         let mut try_one = |tile: [usize; 3]| {
             let [rows, positions, _] = tile;
-            if !self.pooled || (rows.is_multiple_of(2) && self.at_a_time(positions) > 1) {
+            let fits = match self.pooling {
+                Pooling::None => true,
+                Pooling::Stored => rows.is_multiple_of(2) && self.at_a_time(positions) > 1,
+                Pooling::Read => self.at_a_time(positions) > 1,
+            };
+            if fits {
                 tiles.push((self.cost(prices, tile), tile));
             }
         };
@@ -166,7 +188,7 @@ impl Walked {
         tiles.sort_by(|one, other| one.0.total_cmp(&other.0));
         let fewest = tiles.iter().min_by_key(|(_, tile)| tile.iter().product::<usize>()).map(|(_, tile)| *tile);
         // One of one sum is always there.
-        fewest.or((!self.pooled).then_some([1, 1, 1]))
+        fewest.or((self.pooling == Pooling::None).then_some([1, 1, 1]))
     }
 
     /// Nanoseconds of eight images.
@@ -177,7 +199,12 @@ impl Walked {
         // Values of a line, and how many of them a row's sums meet at each tap.
         let [span, met] = self.whole(positions).map_or([positions + kw - 1, positions], |width| [width; 2]);
         let (span, products) = (span as f64, (rows * channels * met * kw) as f64);
-        let line = span * prices.read[in_vectors];
+        let by_fours = usize::from(self.at_a_time(positions) > 2);
+        // Of a pooled gradient two lines come of as many values and winners as windows, in vectors half as wide.
+        let line = match self.pooling {
+            Pooling::Read => span * (0.5 * prices.read[by_fours] + 2.0 * prices.product),
+            _ => span * prices.read[in_vectors],
+        };
         let carried = span * (rows - 1) as f64 * prices.carry;
         let weights = (channels * kw).div_ceil(8) as f64 * prices.weight;
         let turn = weights + products * prices.product + line + carried;
@@ -193,10 +220,9 @@ impl Walked {
             .sum();
         let per_channel = turns as f64 * turn + (blocks * (rows - 1)) as f64 * line;
         // Of a window's four sums one is stored, and its place, in vectors half as wide.
-        let stores = if self.pooled {
-            0.5 * sums * prices.store[usize::from(self.at_a_time(positions) > 2)]
-        } else {
-            sums * prices.store[in_vectors]
+        let stores = match self.pooling {
+            Pooling::Stored => 0.5 * sums * prices.store[by_fours],
+            _ => sums * prices.store[in_vectors],
         };
         let in_all = summed as f64 * per_channel + blocks as f64 * stores;
         in_all * (width.div_ceil(positions) * made.div_ceil(channels)) as f64
@@ -207,7 +233,7 @@ impl Walked {
 mod tests {
     use super::*;
 
-    const CONV1: Walked = Walked { channels: [3, 6], grid: [28, 28], taps: [5, 5], padding: 0, pooled: false };
+    const CONV1: Walked = Walked { channels: [3, 6], grid: [28, 28], taps: [5, 5], padding: 0, pooling: Pooling::None };
 
     #[test]
     fn lines_fall_into_vectors_where_all_extents_do() {
@@ -243,7 +269,7 @@ mod tests {
 
     #[test]
     fn what_is_pooled_holds_whole_windows() {
-        let pooled = |walked: Walked, prices| Walked { pooled: true, ..walked }.cheapest(&prices, None);
+        let pooled = |walked: Walked, prices| Walked { pooling: Pooling::Stored, ..walked }.cheapest(&prices, None);
         let conv2 = Walked { channels: [6, 16], grid: [10, 10], ..CONV1 };
         assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_22)), [Some([6, 4, 6]), Some([2, 10, 8])]);
         assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_25)), [Some([2, 4, 6]), Some([2, 10, 8])]);
@@ -251,7 +277,7 @@ mod tests {
         for grid in [[28, 27], [1, 28]] {
             assert_eq!(pooled(Walked { grid, ..CONV1 }, MESA_22), None);
         }
-        let chosen = |tile| Walked { pooled: true, ..CONV1 }.cheapest(&MESA_22, Some(tile));
+        let chosen = |tile| Walked { pooling: Pooling::Stored, ..CONV1 }.cheapest(&MESA_22, Some(tile));
         assert_eq!([chosen([6, 7]), chosen([6, 8])], [None, Some([4, 8, 6])]);
     }
 

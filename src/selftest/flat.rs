@@ -14,7 +14,7 @@ use crate::ops::elementwise;
 use crate::ops::noise::{self, Quantiles, Source, normal_of_word, quantile_table};
 use crate::ops::normalize as scaling;
 use crate::ops::optimizer::{self, Adam, Sgd};
-use crate::ops::perturb::{self, Ball};
+use crate::ops::perturb::{self, Ball, Step};
 use crate::random::{Purpose, Stream, unit};
 
 /// One element, a vector's and a workgroup's neighbours, and (4, 260) what the vectors of four take.
@@ -196,7 +196,7 @@ fn attack_steps(trial: &mut Trial<'_>, count: usize) -> Result<()> {
             (0..count).map(|at| f64::from(stepped(moved[at], gradient_values[at], eps / 4.0, ball(at)))).collect();
         trial.check(Subject::one("perturb", pass), &case, &wanted, Within::Exactly, &|gpu| {
             let ball = projected.then_some(Ball { centre: &centre, eps });
-            amid(gpu, [count], |out| perturb::step_into(gpu, &x, &gradient, eps / 4.0, ball, out))
+            amid(gpu, [count], |out| Step { x: &x, length: eps / 4.0, ball }.along_into(gpu, &gradient, out))
         })?;
     }
     let source = Source { seed: 11, purpose: Purpose::Noise, launch: 2 };

@@ -8,6 +8,7 @@ mod flat;
 mod gradients;
 mod parts;
 mod planes;
+mod pooled;
 pub mod reference;
 mod training;
 mod trial;

@@ -11,7 +11,7 @@ use super::trial::{Subject, Trial, Within, amid, operand};
 use crate::gpu::{Gpu, Result, Shape, Tensor};
 use crate::ops::batch_norm::{self, Running, Saved, Settings};
 use crate::ops::gather::{self, Augment, ByteSet};
-use crate::ops::pool::{self, Pooled};
+use crate::ops::pool;
 use crate::ops::reduce::{self, Reduction};
 use crate::ops::{cross_entropy, kl_divergence, mse};
 use crate::random::{Purpose, Stream};
@@ -47,9 +47,8 @@ pub(super) fn pooling(trial: &mut Trial<'_>) -> Result<()> {
                 wanted[place] += f64::from(dy);
             }
             trial.check(max("backward"), &name, &wanted, Within::Terms(area), &|gpu| {
-                let (y, winners) = pool::max_forward(gpu, &x, kernel[0], window, relu)?;
-                let pooled = Pooled { winners: &winners, relu: relu.then_some(&y) };
-                amid(gpu, dims, |dx| pool::max_backward(gpu, &dy, pooled, kernel[0], window, dx))
+                let (_, winners) = pool::max_forward(gpu, &x, kernel[0], window, relu)?;
+                amid(gpu, dims, |dx| pool::max_backward(gpu, &dy, &winners, kernel[0], window, dx))
             })?;
         }
         let mean = |covered: &Vec<usize>| covered.iter().map(|&at| f64::from(values[at])).sum::<f64>() / area as f64;

@@ -1,8 +1,8 @@
 //! The operations that have several kernels, each variant by force: convolution, transposed convolution, matrix products.
 
+use super::pooled;
 use super::reference::conv2d::{Case, biased, channel_sums, relu};
 use super::reference::matmul::{Product, product};
-use super::reference::pool::Pooling;
 use super::reference::{random, short};
 use super::trial::{Subject, Trial, Within, amid};
 use crate::gpu::{Gpu, Result, Shape, Tensor};
@@ -76,12 +76,6 @@ fn file(gpu: &Gpu, variant: ConvVariant, case: Case, sum: Sum) -> &'static str {
     }
 }
 
-/// The largest of every window of 2 x 2 of planes.
-fn pooled(dims: [usize; 4], values: &[f64]) -> Vec<f64> {
-    let windows = Pooling::new(dims, [2, 2], 2, 0).windows();
-    windows.iter().map(|covered| covered.iter().map(|&place| values[place]).fold(f64::NEG_INFINITY, f64::max)).collect()
-}
-
 /// Convolution in the given variant, all passes of all cases, plain and transposed.
 fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> Result<()> {
     for (index, &case) in cases.iter().enumerate() {
@@ -103,24 +97,9 @@ fn convolution(trial: &mut Trial<'_>, variant: ConvVariant, cases: &[Case]) -> R
         let sums = biased(case.narrow(), case.sum_narrow(&wide_values, &w_values), &b_values);
         // Every constant is another kernel to compile, and that is what takes the time: ReLU in every second case.
         let clip = !index.is_multiple_of(2);
-        // lenet's own tiles are compiled for the ten steps of training.
-        if case.narrow()[3] < 20 && conv2d::pools_as_it_stores(gpu, &wide, &w, window)? {
-            // What windows pool to, and the sums where the winners are said to have stood.
-            let largest = pooled(case.narrow(), &sums);
-            let wanted = [if clip { relu(&largest) } else { largest.clone() }, largest].concat();
-            let subject = subject("forward with max-pooling", Sum::Gathered);
-            trial.check(subject, &name, &wanted, to_narrow, &|gpu| {
-                let made = conv2d::forward_max_pool(gpu, &wide, &w, Some(&b), window, clip)?;
-                let Some((y, winners)) = made else { return Ok(Vec::new()) };
-                // Windows and sums of a plane.
-                let planes = case.narrow()[0] * case.narrow()[1];
-                let (windows, plane) = (y.count() / planes, sums.len() / planes);
-                let places = gpu.read_words(&winners)?.into_iter().enumerate();
-                let there = places.map(|(index, place)| sums.get(index / windows * plane + place as usize));
-                let there = there.map(|sum| sum.map_or(f32::NAN, |&sum| sum as f32));
-                Ok(gpu.read(&y)?.into_iter().chain(there).collect())
-            })?;
-        }
+        let operands = pooled::Operands { x: &wide, weight: &w, bias: &b };
+        let of = |pass| subject(pass, Sum::Gathered);
+        pooled::fused(trial, of, (case, &name), &operands, (&sums, &w_values), clip)?;
         let wanted = if clip { relu(&sums) } else { sums };
         trial.check(subject("forward", Sum::Gathered), &name, &wanted, to_narrow, &|gpu| {
             gpu.read(&conv2d::forward(gpu, &wide, &w, Some(&b), window, clip)?)

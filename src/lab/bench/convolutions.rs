@@ -5,7 +5,7 @@ use crate::models;
 use crate::nn::Layer;
 use crate::ops::choices;
 use crate::ops::conv2d::{self, Window};
-use crate::ops::{pool, tiles};
+use crate::ops::{conv2d_max_pool, pool, tiles};
 
 use super::row::Label;
 use super::{Bench, LabError, random};
@@ -56,7 +56,7 @@ pub(super) fn places(model: &str, batch: usize) -> Result<Vec<Place>, LabError> 
             let dims = |[c, h, w]: [usize; 3]| [batch, c, h, w];
             let (name, x, y) = (format!("{model}.{name}"), dims(shape), dims(next));
             let pooling = layer.pooling(&plan.layers[index + 1..]);
-            let pooled = pooling.is_some_and(|(kernel, window, _)| (kernel, window) == conv2d::POOLS_BY);
+            let pooled = pooling.is_some_and(|(kernel, window, _)| (kernel, window) == conv2d_max_pool::POOLS_BY);
             found.push(Place { name, transposed, x, y, kernel, window, pooled });
         }
         shape = next;
@@ -133,11 +133,11 @@ impl Place {
     /// Launches the forward pass and the max-pooling that follows, together where the chosen kernel can: whether it could.
     pub(super) fn launch_pooled(&self, gpu: &Gpu, arrays: &Arrays) -> crate::gpu::Result<bool> {
         let Arrays { x, weight, bias, .. } = arrays;
-        if conv2d::forward_max_pool(gpu, x, weight, Some(bias), self.window, true)?.is_some() {
+        if conv2d_max_pool::forward(gpu, x, weight, Some(bias), self.window, true)?.is_some() {
             return Ok(true);
         }
         let convolved = conv2d::forward(gpu, x, weight, Some(bias), self.window, false)?;
-        let (kernel, pooling) = conv2d::POOLS_BY;
+        let (kernel, pooling) = conv2d_max_pool::POOLS_BY;
         pool::max_forward(gpu, &convolved, kernel, pooling, true)?;
         Ok(false)
     }
@@ -178,20 +178,35 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The forward pass with the max-pooling that follows, where the chosen kernel does both.
+    /// The forward pass with the max-pooling that follows, and backward-data with that pooling's, where the chosen kernels do
+    /// both.
     fn pooled(&mut self, place: &Place, arrays: &Arrays) -> Result<(), LabError> {
-        let gpu = self.gpu;
-        if !place.pooled || !conv2d::pools_as_it_stores(gpu, &arrays.x, &arrays.weight, place.window)? {
+        if !place.pooled {
             return Ok(());
         }
-        let variant = place.variant(gpu, 0)?;
-        let (layer, shape) = (Some(place.name.clone()), place.shape());
-        let label = Label { kernel: "conv2d_max_pool", pass: "forward + max_pool", layer, shape, variant };
+        let (gpu, window) = (self.gpu, place.window);
+        let Arrays { x, weight, dx, .. } = arrays;
         // Half of the output: a quarter of its values, and as many places.
         let [n, m, height, width] = place.y;
         let Work { flops, bytes } = place.work();
         let work = Work { flops, bytes: bytes - 2 * (n * m * height * width) as u64 };
-        self.row(label, work, &mut || place.launch_pooled(gpu, arrays).map(drop))
+        let label = |pass, variant| {
+            let (layer, shape) = (Some(place.name.clone()), place.shape());
+            Label { kernel: "conv2d_max_pool", pass, layer, shape, variant }
+        };
+        if conv2d_max_pool::has_forward(gpu, x, weight, window)? {
+            let label = label("forward + max_pool", place.variant(gpu, 0)?);
+            self.row(label, work, &mut || place.launch_pooled(gpu, arrays).map(drop))?;
+        }
+        if conv2d_max_pool::has_backward_data(gpu, dx, weight, window)? {
+            let label = label("max_pool + backward-data", place.variant(gpu, 1)?);
+            let (kernel, pooling) = conv2d_max_pool::POOLS_BY;
+            let (y, winners) = pool::max_forward(gpu, &arrays.dy, kernel, pooling, true)?;
+            self.row(label, work, &mut || {
+                conv2d_max_pool::backward_data(gpu, (&y, &winners), weight, window, None, dx).map(drop)
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::ops::conv2d::{self, Window};
 use crate::ops::cross_entropy;
 use crate::ops::matmul::{Epilogue, matmul_with, plain, transposed};
 use crate::ops::optimizer::{self, Adam, Sgd};
-use crate::ops::pool::{self, Pooled};
+use crate::ops::pool;
 use crate::ops::reduce::{self, Reduction};
 use crate::ops::tiles;
 
@@ -72,9 +72,8 @@ impl Bench<'_> {
             self.row(max("forward"), traffic(&[&x, &y, &y]), &mut || {
                 pool::max_forward(gpu, &x, 2, window, true).map(drop)
             })?;
-            let pooled = Pooled { winners: &winners, relu: Some(&y) };
-            self.row(max("backward"), traffic(&[&dy, &y, &y, &dx]), &mut || {
-                pool::max_backward(gpu, &dy, pooled, 2, window, &dx)
+            self.row(max("backward"), traffic(&[&dy, &y, &dx]), &mut || {
+                pool::max_backward(gpu, &dy, &winners, 2, window, &dx)
             })?;
             let average = |pass| label("avg_pool", pass, &*shape);
             self.row(average("forward"), traffic(&[&x, &y]), &mut || {

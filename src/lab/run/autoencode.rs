@@ -111,7 +111,7 @@ fn redraw(gpu: &Gpu, network: &Network, images: &Images) -> Result<Vec<Redrawn>,
     let tape = Tape::evaluation(gpu);
     let (bound, x) = (network.bind(&tape)?, tape.leaf(&set.pixels(gpu, 0, images.count())?));
     let output = network.forward(&tape, &bound, x, Mode::Evaluation)?;
-    let target = network.target(&tape, x)?;
+    let target = network.normalized(&tape, x)?;
     let (output, target) = (gpu.read(&tape.value(output)?)?, gpu.read(&tape.value(target)?)?);
     let plane = SIZE / 3;
     let pairs = output.chunks_exact(SIZE).zip(target.chunks_exact(SIZE));

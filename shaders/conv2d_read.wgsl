@@ -1,0 +1,18 @@
+// conv2d_read: how conv2d_subgroup.wgsl reads x where that is what it convolves.
+//
+// Put before it, after scalar.wgsl, vec2.wgsl or vec4.wgsl.
+
+@group(0) @binding(1) var<storage, read> x: array<Value>;
+
+// Makes ready for a channel: nothing is kept of one.
+fn begin_channel(c: u32) {}
+
+// Makes ready for line iy of a plane; the first of a channel is line `first`. Nothing is kept of one.
+fn begin_line(plane: u32, iy: i32, ix: i32, first: i32) {}
+
+// What line iy of a plane has at ix + s EACH and beside it; zero outside.
+fn values(plane: u32, iy: i32, ix: i32, s: u32) -> Value {
+    let at = ix + i32(s * EACH);
+    let clamped = (plane * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w + u32(clamp(at, 0, i32(p.in_w) - 1));
+    return select(Value(), x[clamped / EACH], (u32(iy) < p.in_h) & (u32(at) < p.in_w));
+}
