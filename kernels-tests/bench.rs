@@ -66,7 +66,7 @@ fn kernel_rows_hold_what_they_promise() {
     let can = rows[0]["variant"] == "subgroup";
     assert_eq!(pooled.len(), if can { 4 } else { 0 }, "{rows:?}");
     for (index, row) in pooled.iter().enumerate() {
-        assert_eq!(row["pass"], ["forward + max_pool", "max_pool + backward-data"][index % 2]);
+        assert_eq!(row["pass"], ["forward + max_pool", "max_pool + backward"][index % 2]);
     }
     assert!(report["adapter"]["name"].is_string() && report["steps"].as_array().unwrap().is_empty());
     for suite in [Suite::Pool, Suite::Reduce, Suite::Optim] {

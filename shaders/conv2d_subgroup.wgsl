@@ -20,7 +20,8 @@
 // conv2d_store.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of sums at once: TALL = 1 or 2, BELOW = TALL - 1,
 // STRIPS = RB / TALL.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
-// rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; SHARED = RB - 1, which
+// rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; TURNED = 1 where FLIP = 1 and SO = 1;
+// SHARED = RB - 1, which
 // must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN, BESIDE = KW - 1 columns of padding to
 // their left and PAIRED = 0; elsewhere WIDTH = BESIDE = 0 and PAIRED = XB;
 // WEIGHTS = ceil(MB KW / LANES); REST = (MB - 1) RB XB.
@@ -72,11 +73,17 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
 
     // Where this lane's weights begin. Channels past the end read the last one's. What is read next goes from turn to turn:
     // an address that is made anew for each read, llvmpipe makes lane by lane, divisions and all.
-    var at: array<u32, WEIGHTS>;
+    // Backward-data at stride 1 reads weights as they lie, [c][m][ky][kx], each kernel from its end. Elsewhere they lie in the
+    // order of turns (conv2d_pack.wgsl, or forward's own).
+    var at: array<i32, WEIGHTS>;
     for (var v = 0u; v < WEIGHTS; v++) { // unroll
         let t = v * LANES + lane;
-        at[v] = (phase * p.out_c + min(m0 + t / KW, p.out_c - 1u)) * p.in_c * KH * KH + KH - KW + t % KW;
+        let m = min(m0 + t / KW, p.out_c - 1u);
+        at[v] = i32((phase * p.out_c + m) * p.in_c * KH * KH + KH - KW + t % KW);
+        if TURNED == 1u { at[v] = i32((m + 1u) * KH * KH - 1u - t % KW); }
     }
+    let row = select(i32(KH), -i32(KH), TURNED == 1u);
+    let channel = select(i32(KH * KH), i32(p.out_c * KH * KH), TURNED == 1u);
     let ix0 = i32(gx0 * S + BESIDE) - pad_x;
     let iy0 = i32(gy0 * S) - pad_y;
     // The taps that this phase has, and that meet x for any lane: rows in the padding add nothing.
@@ -84,7 +91,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     let first = subgroupMin(clamp(-iy0 - i32(SHARED), absent, i32(KH)));
     let end = subgroupMax(clamp(i32(p.in_h) - iy0, 0, i32(KH)));
     for (var v = 0u; v < WEIGHTS; v++) { // unroll
-        at[v] += u32(first) * KH;
+        at[v] += first * row;
     }
     var sum: array<f32, MB * RB * XB>;
     for (var c = 0u; c < p.in_c; c++) {
@@ -118,7 +125,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             var held: array<f32, WEIGHTS>;
             for (var v = 0u; v < WEIGHTS; v++) { // unroll
                 held[v] = weights[at[v]];
-                at[v] += KH;
+                at[v] += row;
             }
             for (var m = 0u; m < MB; m++) { // unroll
                 var w: array<f32, KW>;
@@ -138,7 +145,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             }
         }
         for (var v = 0u; v < WEIGHTS; v++) { // unroll
-            at[v] += u32(i32(KH) - max(end - first, 0)) * KH;
+            at[v] += channel - max(end - first, 0) * row;
         }
     }
 

@@ -222,12 +222,16 @@ fn spread(
         return Ok(false);
     }
     let ends = Ends::Plain { x: small, out };
-    Walk::backward(kernel, window, choice).launch(gpu, &ends, &pack(gpu, weight, window)?, epilogue)?;
+    let walk = Walk::backward(kernel, window, choice);
+    walk.launch(gpu, &ends, &in_order(gpu, &walk, weight, window)?, epilogue)?;
     Ok(false)
 }
 
 /// A weight [c, m, k, k] in the order in which backward-data's walk reads it.
-pub(super) fn pack(gpu: &Gpu, weight: &Tensor, window: Window) -> Result<Tensor> {
+pub(super) fn in_order(gpu: &Gpu, walk: &Walk, weight: &Tensor, window: Window) -> Result<Tensor> {
+    if walk.turns_weights() {
+        return Ok(weight.clone());
+    }
     let [c, m, kernel, _] = dims4(BACKWARD_DATA, "the weight", weight)?;
     let taps = kernel.div_ceil(window.stride);
     let count = window.stride * window.stride * m * c * taps * taps;

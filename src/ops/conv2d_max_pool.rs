@@ -3,7 +3,7 @@
 //! written nor read. The same bits as those of two launches.
 
 use super::choices;
-use super::conv2d::{BACKWARD_DATA, Window, choose, output_dims, pack};
+use super::conv2d::{BACKWARD_DATA, Window, choose, in_order, output_dims};
 use super::conv2d_ends::Ends;
 use super::conv2d_walk::Walk;
 use super::perturb::Step;
@@ -80,7 +80,7 @@ pub fn backward_data(
     let Some(walk) = walk else { return Ok(false) };
     let winners = pool::pack_winners(gpu, winners, dims)?;
     let ends = Ends::Unpooled { dy, winners: &winners, dims, step, out: dx };
-    walk.launch(gpu, &ends, &pack(gpu, weight, window)?, (None, false))?;
+    walk.launch(gpu, &ends, &in_order(gpu, &walk, weight, window)?, (None, false))?;
     Ok(true)
 }
 

@@ -66,7 +66,8 @@ impl Walk {
         }
     }
 
-    /// Backward-data over weights that `conv2d_pack.wgsl` has put in order, of ceil(kernel / stride) taps a side.
+    /// Backward-data over weights that `conv2d_pack.wgsl` has put in order, of ceil(kernel / stride) taps a side, unless
+    /// [`Self::turns_weights`].
     pub fn backward(kernel: usize, window: Window, choice: (ConvVariant, Option<[usize; 2]>)) -> Self {
         let Window { stride, padding } = window;
         let taps = kernel.div_ceil(stride);
@@ -87,6 +88,11 @@ impl Walk {
         let pooling = Self { pooling, ..self };
         pooling.walked(channels, grid)?.tile(gpu, pooling.choice.1)?;
         Some(pooling)
+    }
+
+    /// Whether backward-data's weights are read as they lie, without `conv2d_pack.wgsl`.
+    pub fn turns_weights(&self) -> bool {
+        self.choice.0 == ConvVariant::Subgroup && self.flip && self.output_stride == 1 && !self.takes_few_taps()
     }
 
     /// What [`super::subgroup_tile`] finds the tile of, where that is its to find.
@@ -174,6 +180,7 @@ impl Walk {
             ("S", self.input_stride as u32),
             ("SO", stride as u32),
             ("FLIP", u32::from(self.flip)),
+            ("TURNED", u32::from(self.flip && stride == 1)),
             ("BIAS", u32::from(bias.is_some())),
             ("RELU", u32::from(relu)),
         ];

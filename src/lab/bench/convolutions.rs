@@ -199,7 +199,7 @@ impl Bench<'_> {
             self.row(label, work, &mut || place.launch_pooled(gpu, arrays).map(drop))?;
         }
         if conv2d_max_pool::has_backward_data(gpu, dx, weight, window)? {
-            let label = label("max_pool + backward-data", place.variant(gpu, 1)?);
+            let label = label("max_pool + backward", place.variant(gpu, 1)?);
             let (kernel, pooling) = conv2d_max_pool::POOLS_BY;
             let (y, winners) = pool::max_forward(gpu, &arrays.dy, kernel, pooling, true)?;
             self.row(label, work, &mut || {
