@@ -2,7 +2,7 @@
 //
 // Put before it, after scalar.wgsl, vec2.wgsl or vec4.wgsl.
 
-@group(0) @binding(1) var<storage, read> x: array<Value>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
 
 // Makes ready for a channel: nothing is kept of one.
 fn begin_channel(c: u32) {}
@@ -14,5 +14,5 @@ fn begin_line(plane: u32, iy: i32, ix: i32, first: i32) {}
 fn values(plane: u32, iy: i32, ix: i32, s: u32) -> Value {
     let at = ix + i32(s * EACH);
     let clamped = (plane * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w + u32(clamp(at, 0, i32(p.in_w) - 1));
-    return select(Value(), x[clamped / EACH], (u32(iy) < p.in_h) & (u32(at) < p.in_w));
+    return select(Value(), value_of(x[clamped / EACH]), (u32(iy) < p.in_h) & (u32(at) < p.in_w));
 }

@@ -4,7 +4,7 @@
 //
 // What normalize.wgsl would write and this kernel read again. Put before conv2d_subgroup.wgsl, after vec2.wgsl or vec4.wgsl.
 
-@group(0) @binding(1) var<storage, read> pixels: array<Value>;
+@group(0) @binding(1) var<storage, read> pixels: array<Stored>;
 @group(0) @binding(6) var<storage, read> factor: array<f32>;
 @group(0) @binding(7) var<storage, read> offset: array<f32>;
 
@@ -25,5 +25,5 @@ fn begin_line(plane: u32, iy: i32, ix: i32, first: i32) {}
 fn values(plane: u32, iy: i32, ix: i32, s: u32) -> Value {
     let at = ix + i32(s * EACH);
     let clamped = (plane * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w + u32(clamp(at, 0, i32(p.in_w) - 1));
-    return select(Value(), pixels[clamped / EACH] * times + plus, (u32(iy) < p.in_h) & (u32(at) < p.in_w));
+    return select(Value(), value_of(pixels[clamped / EACH]) * times + plus, (u32(iy) < p.in_h) & (u32(at) < p.in_w));
 }

@@ -4,11 +4,11 @@
 //   x[plane, iy, ix] = dy[plane, iy / 2, ix / 2] where (iy, ix) won that window (pack_winners.wgsl), else 0
 //
 // What max_pool.wgsl's backward would write and this kernel read again. A row of windows is read once for the two lines that
-// it serves. Put before conv2d_subgroup.wgsl, after vec2.wgsl or vec4.wgsl. WINDOWS = SPAN / 2 windows meet a line, whose
-// winners are KEPT = ceil(WINDOWS / 8) words. SHIFTED = 0 where blocks are whole rows, so that those begin with a word.
+// it serves. Put before conv2d_subgroup.wgsl, after vec2.wgsl or vec4.wgsl. SPAN / 2 windows meet a line, whose
+// winners are KEPT = ceil(SPAN / 16) words. SHIFTED = 0 where blocks are whole rows, so that those begin with a word.
 
-@group(0) @binding(1) var<storage, read> dy: array<Half>;
-@group(0) @binding(5) var<storage, read> winners: array<u32>;
+@group(0) @binding(1) var<storage, read> dy: array<StoredHalf>;
+@group(0) @binding(5) var<storage, read> packed: array<u32>;
 
 // Of the line's windows, from its first: their gradients, and four bits for where each winner stands.
 var<private> gradient: array<Half, READS>;
@@ -20,7 +20,7 @@ fn begin_channel(c: u32) {}
 // Word k of those that row `row` of all planes has, if it is there.
 fn word(row: u32, k: i32, is_row: bool) -> u32 {
     let count = (p.in_w / 2u + 7u) / 8u;
-    return select(0u, winners[row * count + u32(clamp(k, 0, i32(count) - 1))], is_row & (u32(k) < count));
+    return select(0u, packed[row * count + u32(clamp(k, 0, i32(count) - 1))], is_row & (u32(k) < count));
 }
 
 // Makes ready for line iy of a plane, at ix and beside it; the first of a channel is line `first`.
@@ -34,7 +34,7 @@ fn begin_line(plane: u32, iy: i32, ix: i32, first: i32) {
         let across = ix >> 1u;
         for (var s = 0u; s < READS; s++) { // unroll
             let at = clamp(across + i32(s * EACH / 2u), 0, i32(width) - 1);
-            gradient[s] = dy[(row * width + u32(at)) / (EACH / 2u)];
+            gradient[s] = half_of(dy[(row * width + u32(at)) / (EACH / 2u)]);
         }
         let shift = 4u * u32(across & 7);
         var next = word(row, across >> 3u, is_row);

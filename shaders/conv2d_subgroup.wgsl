@@ -16,13 +16,14 @@
 // the columns of x that are padding are the same for all lanes. Then a line is the WIDTH columns inside alone, each of which meets
 // all KW taps: of lenet's second layer 10 reads and 50 products a row rather than 18 and 70.
 //
-// Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. And
-// conv2d_store.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of sums at once: TALL = 1 or 2, BELOW = TALL - 1,
-// STRIPS = RB / TALL.
+// Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. And how it
+// begins: conv2d_read.wgsl, conv2d_read_normalized.wgsl or conv2d_read_unpooled.wgsl, of which begin_channel is called for each
+// channel, then begin_line for each of its lines, from line `first` of the plane on, one after the other, and values for what is
+// in the line. And how it ends: conv2d_store.wgsl, conv2d_store_step.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of
+// sums at once: TALL = 1 or 2, BELOW = TALL - 1, STRIPS = RB / TALL.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
-// rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; TURNED = 1 where FLIP = 1 and SO = 1;
-// SHARED = RB - 1, which
-// must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN, BESIDE = KW - 1 columns of padding to
+// rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; TURNED = 1 where FLIP = 1
+// and SO = 1; SHARED = RB - 1, which must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN, BESIDE = KW - 1 columns of padding to
 // their left and PAIRED = 0; elsewhere WIDTH = BESIDE = 0 and PAIRED = XB;
 // WEIGHTS = ceil(MB KW / LANES); REST = (MB - 1) RB XB.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
@@ -50,8 +51,8 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     var gy0 = ((i / blocks) % row_blocks) * RB;
     var n = i / (blocks * row_blocks);
     // Backward-data has much padding, and a row of taps that lies in it is left out where all lanes agree: so lanes go
-    // through as many images as there are lanes before they go to other rows. (Through all images, other rows of one would
-    // find its lines gone from a processor's cache.)
+    // through as many images as there are lanes before they go to other rows. (Through all images, as where that does not come
+    // out even, other rows of one find its lines gone from a processor's cache.)
     if FLIP == 1u {
         let together = select(p.batch, LANES, p.batch % LANES == 0u);
         let turn = i / (blocks * together);

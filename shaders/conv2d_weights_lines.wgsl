@@ -25,7 +25,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<Value>;
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
 // x at (iy, ix) of the plane that begins at `plane`; zero outside.
@@ -77,7 +77,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                 let dy_row = n * p.out_c * p.out_h * p.out_w + oy * p.out_w;
                 for (var v = 0u; v < HELD; v++) { // unroll
                     let ox = ox0 + place[v];
-                    let value = dy[(dy_row + plane[v] + min(ox, p.out_w - 1u)) / EACH];
+                    let value = value_of(dy[(dy_row + plane[v] + min(ox, p.out_w - 1u)) / EACH]);
                     g[v] = select(Value(), value, ox < p.out_w);
                 }
                 for (var m = 0u; m < MB; m++) { // unroll

@@ -27,13 +27,13 @@ struct Params {
     turns: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Value>;
-@group(0) @binding(2) var<storage, read> dy: array<Value>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
 // x at column ix of the row that begins at `start`, and what else lies in the same Value; zero outside.
 fn padded(start: u32, inside: bool, ix: i32) -> Value {
-    let read = x[(start + u32(clamp(ix, 0, i32(p.in_w) - 1))) / EACH];
+    let read = value_of(x[(start + u32(clamp(ix, 0, i32(p.in_w) - 1))) / EACH]);
     return select(Value(), read, inside & (u32(ix) < p.in_w));
 }
 
@@ -77,7 +77,7 @@ fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
             for (var ox0 = 0u; ox0 < p.out_w; ox0 += XB) {
                 for (var v = 0u; v < HELD; v++) { // unroll
                     let ox = ox0 + place[v];
-                    let value = dy[(dy_row + plane[v] + min(ox, p.out_w - 1u)) / EACH];
+                    let value = value_of(dy[(dy_row + plane[v] + min(ox, p.out_w - 1u)) / EACH]);
                     g[v] = select(Value(), value, ox < p.out_w);
                 }
                 let ix0 = i32(ox0 * S + KEPT) - i32(p.padding);

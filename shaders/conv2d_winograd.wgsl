@@ -44,10 +44,10 @@ struct Params {
     rows: u32, columns: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> planes: array<Value>;
+@group(0) @binding(1) var<storage, read> planes: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> made: array<Four>;
 
-@group(0) @binding(1) var<storage, read> coordinates: array<Four>;
+@group(0) @binding(1) var<storage, read> coordinates: array<Stored4>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> gate: array<Value>;
 @group(0) @binding(4) var<storage, read_write> out: array<Value>;
@@ -85,12 +85,12 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
             let row = tile.x + min(y, p.height - 1u) * p.width;
             for (var j = 0u; j < LEAD; j++) { // unroll
                 let x = tile.z + j;
-                let value = part(planes[(row + min(x, p.width - 1u)) / EACH], (EACH + j - LEAD) % EACH);
+                let value = part(value_of(planes[(row + min(x, p.width - 1u)) / EACH]), (EACH + j - LEAD) % EACH);
                 read[j] = select(0.0, value, is_row & (x < p.width));
             }
             for (var v = 0u; v < WHOLE; v++) { // unroll
                 let x = tile.z + LEAD + EACH * v;
-                let value = planes[(row + min(x, p.width - EACH)) / EACH];
+                let value = value_of(planes[(row + min(x, p.width - EACH)) / EACH]);
                 for (var j = 0u; j < 4u; j++) { // unroll
                     read[LEAD + EACH * v + j] = select(0.0, part(value, j), is_row & (x < p.width));
                 }
@@ -98,7 +98,7 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
             for (var j = 0u; j < TRAIL; j++) { // unroll
                 var x = tile.z + LEAD + EACH * WHOLE + j;
                 if FLIP == 1u { x = tile.z + COLUMNS - 1u - j; }
-                let value = part(planes[(row + min(x, p.width - 1u)) / EACH], j % EACH);
+                let value = part(value_of(planes[(row + min(x, p.width - 1u)) / EACH]), j % EACH);
                 read[LEAD + EACH * WHOLE + j] = select(0.0, value, is_row & (x < p.width));
             }
             for (var j = 0u; j < COLUMNS; j++) { // unroll
@@ -144,7 +144,7 @@ fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var u = 0u; u < p.columns; u++) {
         var line: Line;
         for (var v = 0u; v < COLUMNS; v++) { // unroll
-            line[v] = coordinates[at + v * COLUMNS * p.step];
+            line[v] = four(coordinates[at + v * COLUMNS * p.step]);
         }
         at += p.step;
         let turned = times(line);

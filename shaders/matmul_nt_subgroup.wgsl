@@ -10,7 +10,7 @@
 struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<Stored4>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
 
@@ -43,7 +43,7 @@ fn matmul_nt_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
         }
         var line: array<vec4<f32>, COLUMNS>;
         for (var j = 0u; j < COLUMNS; j++) { // unroll
-            line[j] = b[next[j]];
+            line[j] = four(b[next[j]]);
             next[j] += 1u;
         }
         for (var r = 0u; r < ROWS; r++) { // unroll

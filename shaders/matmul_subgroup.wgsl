@@ -16,7 +16,7 @@ struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32,
                 b_row: u32, c_row: u32, a_step: u32, b_step: u32, c_step: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<Stored4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;
 
@@ -54,7 +54,7 @@ fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         var line: array<vec4<f32>, LINES>;
         for (var s = 0u; s < STEPS; s++) { // unroll
             for (var j = 0u; j < COLUMNS; j++) { // unroll
-                var value = b[next[j]];
+                var value = four(b[next[j]]);
                 if RAGGED == 1u { value = select(vec4<f32>(0.0), value, k0 + s < p.k); }
                 line[s * COLUMNS + j] = value;
                 next[j] += p.b_row;

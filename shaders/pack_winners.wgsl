@@ -26,7 +26,7 @@ fn pack_winners(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
         let corner = 2u * (row % OUT_H * IN_W + ox);
         let place = winners[(row * OUT_W + min(ox, OUT_W - READ)) / READ] - corners(corner);
         let bit = select(place, place - IN_W + 2u, place >= HalfBits(IN_W));
-        let won = select(HalfBits(), HalfBits(1u) << bit, bit < HalfBits(4u));
+        let won = select(HalfBits(), HalfBits(1u) << min(bit, HalfBits(4u)), bit < HalfBits(4u));
         word |= select(0u, fours(won) << (4u * s * READ), ox < OUT_W);
     }
     words[i] = word;

@@ -5,3 +5,6 @@ alias Bits = u32;
 fn part(value: Value, j: u32) -> f32 { return value; }
 // A Value with another j-th value.
 fn with_part(value: Value, j: u32, other: f32) -> Value { return other; }
+// How a Value lies in memory, and what it is once read.
+alias Stored = f32;
+fn value_of(stored: Stored) -> Value { return stored; }

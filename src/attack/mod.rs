@@ -162,7 +162,7 @@ fn slope(tape: &Tape, loss: Var, input: Var) -> GpuResult<Tensor> {
 }
 
 /// FGSM away from the labels, unchecked and without a copy to the host, for adversarial training: the model is in
-/// evaluation mode; the pictures are written to `out`, which has the shape of `x`.
+/// evaluation mode; the pictures are written to `out`, which has the shape of `x` and is not its memory.
 pub fn fgsm_into(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, eps: f64, out: &Tensor) -> GpuResult<()> {
     let loss = |tape: &Tape, logits| tape.cross_entropy(logits, labels, 0.0);
     let step = Step { x, length: eps as f32, ball: None };

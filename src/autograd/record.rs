@@ -240,7 +240,7 @@ impl Tape {
     }
 
     /// A fixed affine map for each channel; `zeros` has the shape of `offset`. It is made when an operation asks for its value,
-    /// which one that can read `x` in its place does not.
+    /// which one that can read `x` in its place does not; its backward pass may, so `x` must stay as it is until then.
     pub fn normalize(&self, x: Var, factor: &Tensor, offset: &Tensor, zeros: &Tensor) -> Result<Var> {
         let y = Pending::new(&self.get("normalize", x)?, factor, offset)?;
         let (factor, zeros) = (factor.clone(), zeros.clone());
@@ -395,7 +395,8 @@ impl Convolved {
             Some((step, out)) => (Some(step), Some(out.clone())),
             None => (None, wanted.place(0, self.input.shape())?),
         };
-        let Some(place) = place else { return Ok(Some(vec![None; 3])) };
+        // The rule is asked for one gradient at the least, and this is the one.
+        let Some(place) = place else { return Ok(None) };
         if !conv2d_max_pool::backward_data(gpu, pooled, &self.weight, self.window, step, &place)? {
             return Ok(None);
         }

@@ -212,7 +212,7 @@ impl Tape {
     }
 
     /// Takes a step along the signs of the gradient of `loss` (as of [`Tape::backward`]) with respect to `variable`, and writes what
-    /// it moves to `out`, which has the variable's shape. The operation that makes the gradient may take the step as it stores.
+    /// it moves to `out`, which has the variable's shape and is not the memory of the step's own tensors. The operation that makes the gradient may take the step as it stores.
     pub fn backward_step(&self, loss: Var, variable: Var, step: Step<'_>, out: &Tensor) -> Result<()> {
         let (gradients, is_taken) = self.walk(loss, &[variable], Some(Move { index: variable.index, step, out }))?;
         if is_taken {
@@ -241,8 +241,9 @@ impl Tape {
         for index in 0..nodes.len() {
             reaches[index] |= nodes[index].inputs.iter().any(|&input| reaches[input]);
         }
-        // A step can be taken where all of the gradient is made, by the only operation that the variable goes into.
-        let step = step.filter(|step| {
+        // A step can be taken where all of the gradient is made, by the only operation that the variable goes into. A parameter's
+        // gradient belongs in its slot.
+        let step = step.filter(|step| nodes[step.index].slot.is_none()).filter(|step| {
             let uses = (0..=loss.index).filter(|&index| reaches[index]).flat_map(|index| &nodes[index].inputs);
             uses.filter(|&&input| input == step.index).count() == 1
         });
@@ -259,10 +260,10 @@ impl Tape {
             let Some(Arrived(gradient, through_own_relu)) = gradients[index].take().filter(|_| reaches[index]) else {
                 continue;
             };
-            if is_wanted[index] || node.inputs.is_empty() {
+            if is_wanted[index] {
                 found.insert(index, gradient.clone());
             }
-            // Beyond what is wanted nothing may be.
+            // A wanted variable may be the end of the way.
             if let Some(rule) = node.rule.as_ref().filter(|_| node.inputs.iter().any(|&input| reaches[input])) {
                 let slots = node.inputs.iter().enumerate().map(|(place, &input)| {
                     reaches[input].then(|| {

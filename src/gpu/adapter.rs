@@ -191,9 +191,13 @@ const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::PIPELINE_CACHE);
 
+/// What `shaders/wide.wgsl` needs. A device has it where that is faster: on llvmpipe, if it can.
+pub(super) const WIDE_WORDS: wgpu::Features = wgpu::Features::SHADER_INT64;
+
 /// A device of the adapter with all that it has: kernels are chosen by its limits, never beyond them. `cooperative`: with
 /// its cooperative matrices.
 pub(super) fn connect(adapter: &wgpu::Adapter, cooperative: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
+    let wanted = if AdapterSummary::of(adapter).is_llvmpipe() { WANTED | WIDE_WORDS } else { WANTED };
     let (needed, experimental_features) = if cooperative {
         // SAFETY: wgpu calls features experimental whose use may have faults that its validation does not see, and asks
         // that this be accepted. Only the kernels of this program run on the device; they are tested on every adapter that
@@ -204,7 +208,7 @@ pub(super) fn connect(adapter: &wgpu::Adapter, cooperative: bool) -> Result<(wgp
     };
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("shadegrad"),
-        required_features: (adapter.features() & WANTED) | needed,
+        required_features: (adapter.features() & wanted) | needed,
         required_limits: adapter.limits(),
         experimental_features,
         memory_hints: wgpu::MemoryHints::Performance,

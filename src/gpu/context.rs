@@ -117,6 +117,7 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             note(&seen, Fault::Lost(format!("{reason:?} {message}").trim().to_owned()));
         });
+        let reads_wide = device.features().contains(adapter::WIDE_WORDS);
         let stream = RefCell::new(Stream::new(&device));
         let kept = options.pipelines.as_deref().and_then(|folder| Pipelines::open(&device, &summary, folder));
         Ok(Self(Rc::new(Inner {
@@ -132,7 +133,7 @@ impl Gpu {
             refused: RefCell::default(),
             choices: RefCell::default(),
             pool: Pool::default(),
-            cache: RefCell::new(Cache::new(options.broken, options.sources.clone(), kept)),
+            cache: RefCell::new(Cache::new(options.broken, options.sources.clone(), kept, reads_wide)),
             stream,
             poison: Cell::new(options.poison),
             work: Cell::default(),

@@ -29,6 +29,10 @@ pub struct Kernel {
     pub access: &'static str,
 }
 
+/// How vectors are read, and how they are on a device that reads them by words of 64 bits.
+const STORED: &str = include_str!("../../shaders/stored.wgsl");
+const WIDE: &str = include_str!("../../shaders/wide.wgsl");
+
 /// How many workgroups to start in each dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid(pub [u32; 3]);
@@ -104,6 +108,7 @@ pub(super) struct Cache {
     broken: Option<Broken>,
     sources: Option<Sources>,
     kept: Option<Pipelines>,
+    reads_wide: bool,
     /// What a rehearsal would have launched, in the order of the first launches.
     wanted: Vec<Wanted>,
 }
@@ -125,12 +130,23 @@ const MAX_BIND_GROUPS: usize = 8192;
 
 impl Cache {
     /// Nothing made yet.
-    pub(super) fn new(broken: Option<Broken>, sources: Option<Sources>, kept: Option<Pipelines>) -> Self {
-        Self { broken, sources, kept, ..Self::default() }
+    pub(super) fn new(
+        broken: Option<Broken>,
+        sources: Option<Sources>,
+        kept: Option<Pipelines>,
+        reads_wide: bool,
+    ) -> Self {
+        Self { broken, sources, kept, reads_wide, ..Self::default() }
+    }
+
+    /// What is specialised: [`Self::text`], with vectors read by words of 64 bits if this device does.
+    fn source(&self, kernel: &'static Kernel) -> Cow<'static, str> {
+        let text = self.text(kernel);
+        if self.reads_wide { Cow::Owned(text.replace(STORED, WIDE)) } else { text }
     }
 
     /// The kernel's text, or what a test made of it.
-    fn source(&self, kernel: &'static Kernel) -> Cow<'static, str> {
+    fn text(&self, kernel: &'static Kernel) -> Cow<'static, str> {
         let meant = |broken: &Broken| {
             let name = format!("// {}", broken.kernel);
             let beginning = |rest: &str| !rest.starts_with(|next: char| next == '_' || next.is_alphanumeric());

@@ -6,8 +6,8 @@ use super::{kernel, launch_flat, value_kernels};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor};
 
 static MULTIPLY_ADD: [Kernel; 2] = value_kernels!("multiply_add", "ceiling", "multiply_add", "w");
-static COPY: Kernel = kernel!("copy", "vec4" "ceiling", "copy", "rw");
-static READ: Kernel = kernel!("read", "vec4" "ceiling", "read_all", "rw");
+static COPY: Kernel = kernel!("copy", "stored" "vec4" "ceiling", "copy", "rw");
+static READ: Kernel = kernel!("read", "stored" "vec4" "ceiling", "read_all", "rw");
 
 /// Values of `from` that one value of [`read`]'s result sums.
 pub const READS: usize = 16;

@@ -18,8 +18,8 @@ pub(super) use both;
 macro_rules! vectors {
     ($name:literal, $access:literal, $($file:literal)+) => {
         [
-            kernel!($name, "vec4" $($file)+ "conv2d_subgroup", "conv2d", $access),
-            kernel!($name, "vec2" $($file)+ "conv2d_subgroup", "conv2d", $access),
+            kernel!($name, "stored" "vec4" $($file)+ "conv2d_subgroup", "conv2d", $access),
+            kernel!($name, "stored" "vec2" $($file)+ "conv2d_subgroup", "conv2d", $access),
         ]
     };
 }
@@ -43,7 +43,7 @@ pub(super) enum Ends<'a> {
     Pooled { x: Input<'a>, dims: [usize; 4], y: &'a Tensor, winners: &'a Words },
     /// The gradient of what an output of extents `dims` was pooled to, with its winners packed, to the gradient of that output's
     /// input; or to the pixels that a step along its signs makes of them.
-    Unpooled { dy: &'a Tensor, winners: &'a Words, dims: [usize; 4], step: Option<Step<'a>>, out: &'a Tensor },
+    Unpooled { dy: &'a Tensor, packed: &'a Words, dims: [usize; 4], step: Option<Step<'a>>, out: &'a Tensor },
 }
 
 /// What a convolution convolves: a tensor as it is, or what a normalisation would make of it.
@@ -93,9 +93,9 @@ impl<'a> Ends<'a> {
                 let written = [y.span(), winners.span()];
                 written.into_iter().chain(x.affine.into_iter().flatten().map(Tensor::span)).collect()
             }
-            Self::Unpooled { winners, step, out, .. } => {
+            Self::Unpooled { packed, step, out, .. } => {
                 let beside = step.iter().flat_map(|step| [step.x.span(), step.centre().span()]);
-                [out.span(), winners.span()].into_iter().chain(beside).collect()
+                [out.span(), packed.span()].into_iter().chain(beside).collect()
             }
         }
     }
@@ -105,9 +105,9 @@ impl<'a> Ends<'a> {
         match self {
             Self::Plain { x, out } => [x.count(), out.count()],
             Self::Pooled { x, y, .. } => [x.x.count(), 2 * y.count()],
-            Self::Unpooled { dy, winners, step, out, .. } => {
+            Self::Unpooled { dy, packed, step, out, .. } => {
                 let pixels = if step.is_some() { out.count() } else { 0 };
-                [dy.count() + winners.count() + pixels, out.count()]
+                [dy.count() + packed.count() + pixels, out.count()]
             }
         }
     }

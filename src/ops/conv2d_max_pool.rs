@@ -78,8 +78,8 @@ pub fn backward_data(
         step.check(dx.shape(), dx)?;
     }
     let Some(walk) = walk else { return Ok(false) };
-    let winners = pool::pack_winners(gpu, winners, dims)?;
-    let ends = Ends::Unpooled { dy, winners: &winners, dims, step, out: dx };
+    let packed = pool::pack_winners(gpu, winners, dims)?;
+    let ends = Ends::Unpooled { dy, packed: &packed, dims, step, out: dx };
     walk.launch(gpu, &ends, &in_order(gpu, &walk, weight, window)?, (None, false))?;
     Ok(true)
 }

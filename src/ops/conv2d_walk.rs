@@ -272,7 +272,6 @@ impl Walk {
             ("EACH", each),
             ("READS", span / each),
             ("STORES", positions / each),
-            ("WINDOWS", span / 2),
             ("KEPT", (span / 2).div_ceil(8)),
             ("SHIFTED", usize::from(whole.is_none())),
             ("TALL", tall),

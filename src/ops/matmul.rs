@@ -15,8 +15,8 @@ static TILED: Kernel = kernel!("matmul_tiled", "matmul_tiled", "matmul_tiled", "
 static REGISTERS: Kernel = kernel!("matmul_blocked", "matmul_blocked", "matmul_blocked", "rrrw");
 static SHARED: Kernel = kernel!("matmul_shared", "matmul_shared", "matmul_shared", "rrrw");
 static COOP: [Kernel; 2] = coop_kernels!("matmul_coop", "matmul_coop", "matmul_coop", "rrrrw");
-static SUBGROUP: Kernel = kernel!("matmul_subgroup", "matmul_subgroup", "matmul_subgroup", "rrrw");
-static NT_SUBGROUP: Kernel = kernel!("matmul_nt_subgroup", "matmul_nt_subgroup", "matmul_nt_subgroup", "rrrw");
+static SUBGROUP: Kernel = kernel!("matmul_subgroup", "stored" "matmul_subgroup", "matmul_subgroup", "rrrw");
+static NT_SUBGROUP: Kernel = kernel!("matmul_nt_subgroup", "stored" "matmul_nt_subgroup", "matmul_nt_subgroup", "rrrw");
 static SPLIT_K: Kernel = kernel!("matmul_split_k", "matmul_split_k", "split_k", "rrw");
 static SPLIT_K_FINISH: Kernel = kernel!("matmul_split_k_finish", "matmul_split_k", "finish", "rrw");
 

@@ -60,7 +60,7 @@ use kernel;
 /// The same kernel for one value and for four values an invocation (`shaders/scalar.wgsl`, `shaders/vec4.wgsl`).
 macro_rules! value_kernels {
     ($name:expr, $($file:literal)+, $entry:literal, $access:literal) => {
-        [kernel!($name, "scalar" $($file)+, $entry, $access), kernel!($name, "vec4" $($file)+, $entry, $access)]
+        [kernel!($name, "stored" "scalar" $($file)+, $entry, $access), kernel!($name, "stored" "vec4" $($file)+, $entry, $access)]
     };
 }
 use value_kernels;

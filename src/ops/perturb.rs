@@ -10,7 +10,8 @@ use super::{kernel, launch_flat, launch_values, value_kernels};
 use crate::gpu::{Const, Gpu, GpuError, Kernel, Result, Shape, Tensor};
 
 static STEP: [Kernel; 2] = value_kernels!("perturb", "sign_step" "random" "perturb", "step", "rrrw");
-static START_VECTORS: Kernel = kernel!("random_start", "vec4" "sign_step" "random" "perturb", "start_vectors", "rw");
+static START_VECTORS: Kernel =
+    kernel!("random_start", "stored" "vec4" "sign_step" "random" "perturb", "start_vectors", "rw");
 static START_SCALARS: Kernel = kernel!("random_start", "scalar" "sign_step" "random" "perturb", "start_scalars", "rw");
 
 /// The smallest and the largest value of a pixel.

@@ -12,8 +12,8 @@ static MAX_BACKWARD_TILES: Kernel = kernel!("max_pool_backward", "side_by_side" 
 static MAX_PAIRS: Kernel = kernel!("max_pool", "max_of_four" "max_pool_pairs", "forward", "rww");
 static MAX_BACKWARD_PAIRS: Kernel = kernel!("max_pool_backward", "max_of_four" "max_pool_pairs", "backward", "rrw");
 static PACK_WINNERS: [Kernel; 2] = [
-    kernel!("pack_winners", "vec4" "pack_winners", "pack_winners", "rw"),
-    kernel!("pack_winners", "vec2" "pack_winners", "pack_winners", "rw"),
+    kernel!("pack_winners", "stored" "vec4" "pack_winners", "pack_winners", "rw"),
+    kernel!("pack_winners", "stored" "vec2" "pack_winners", "pack_winners", "rw"),
 ];
 static AVERAGE: Kernel = kernel!("avg_pool", "side_by_side" "avg_pool", "forward", "rw");
 static AVERAGE_BACKWARD: Kernel = kernel!("avg_pool_backward", "side_by_side" "avg_pool", "backward", "rw");
