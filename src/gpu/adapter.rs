@@ -192,7 +192,12 @@ const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::PIPELINE_CACHE);
 
 /// What `shaders/wide.wgsl` needs. A device has it where that is faster: on llvmpipe, if it can.
-pub(super) const WIDE_WORDS: wgpu::Features = wgpu::Features::SHADER_INT64;
+const WIDE_WORDS: wgpu::Features = wgpu::Features::SHADER_INT64;
+
+/// Whether kernels read vectors by words of 64 bits on a device that [`connect`] made.
+pub(super) fn reads_wide(device: &wgpu::Device) -> bool {
+    device.features().contains(WIDE_WORDS)
+}
 
 /// A device of the adapter with all that it has: kernels are chosen by its limits, never beyond them. `cooperative`: with
 /// its cooperative matrices.

@@ -117,7 +117,7 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             note(&seen, Fault::Lost(format!("{reason:?} {message}").trim().to_owned()));
         });
-        let reads_wide = device.features().contains(adapter::WIDE_WORDS);
+        let reads_wide = adapter::reads_wide(&device);
         let stream = RefCell::new(Stream::new(&device));
         let kept = options.pipelines.as_deref().and_then(|folder| Pipelines::open(&device, &summary, folder));
         Ok(Self(Rc::new(Inner {

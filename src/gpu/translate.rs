@@ -90,7 +90,8 @@ pub(super) fn translate(gpu: &Gpu, wanted: &[Wanted]) -> Result<usize> {
         let Ok((device, queue)) = adapter::connect(parent, cooperative) else { return };
         opened.fetch_add(1, Ordering::Relaxed);
         device.on_uncaptured_error(Arc::new(|_| ()));
-        let mut cache = Cache::default();
+        // The same text as on the first device, or the driver would translate it anew.
+        let mut cache = Cache::new(None, None, None, adapter::reads_wide(&device));
         let translator = Translator::new(&device, &queue, wanted);
         while take().is_some_and(|wanted| translator.launch(&mut cache, wanted).is_ok()) {}
     };
