@@ -23,8 +23,8 @@
 // sums at once: TALL = 1 or 2, BELOW = TALL - 1, STRIPS = RB / TALL.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; TURNED = 1 where FLIP = 1
-// and SO = 1; SHARED = RB - 1, which must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN, BESIDE = KW - 1 columns of padding to
-// their left and PAIRED = 0; elsewhere WIDTH = BESIDE = 0 and PAIRED = XB;
+// and SO = 1; SHARED = RB - 1, which must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN,
+// BESIDE = KW - 1 columns of padding to their left and PAIRED = 0; elsewhere WIDTH = BESIDE = 0 and PAIRED = XB;
 // WEIGHTS = ceil(MB KW / LANES); REST = (MB - 1) RB XB.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
 

@@ -212,7 +212,8 @@ impl Tape {
     }
 
     /// Takes a step along the signs of the gradient of `loss` (as of [`Tape::backward`]) with respect to `variable`, and writes what
-    /// it moves to `out`, which has the variable's shape and is not the memory of the step's own tensors. The operation that makes the gradient may take the step as it stores.
+    /// it moves to `out`, which has the variable's shape and is not the memory of the step's own tensors. The operation that makes
+    /// the gradient may take the step as it stores.
     pub fn backward_step(&self, loss: Var, variable: Var, step: Step<'_>, out: &Tensor) -> Result<()> {
         let (gradients, is_taken) = self.walk(loss, &[variable], Some(Move { index: variable.index, step, out }))?;
         if is_taken {

@@ -117,9 +117,9 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             note(&seen, Fault::Lost(format!("{reason:?} {message}").trim().to_owned()));
         });
-        let reads_wide = adapter::reads_wide(&device);
         let stream = RefCell::new(Stream::new(&device));
         let kept = options.pipelines.as_deref().and_then(|folder| Pipelines::open(&device, &summary, folder));
+        let cache = Cache::new(&device, options.broken, options.sources.clone(), kept);
         Ok(Self(Rc::new(Inner {
             limits: adapter.limits(),
             adapter,
@@ -133,7 +133,7 @@ impl Gpu {
             refused: RefCell::default(),
             choices: RefCell::default(),
             pool: Pool::default(),
-            cache: RefCell::new(Cache::new(options.broken, options.sources.clone(), kept, reads_wide)),
+            cache: RefCell::new(cache),
             stream,
             poison: Cell::new(options.poison),
             work: Cell::default(),

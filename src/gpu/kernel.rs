@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::adapter;
 use super::pipelines::Pipelines;
 use super::unroll::unroll;
 use super::{Broken, GpuError, Result, Sources, Span};
@@ -129,14 +130,14 @@ pub(super) const UNIFORM_BYTES: u64 = 256;
 const MAX_BIND_GROUPS: usize = 8192;
 
 impl Cache {
-    /// Nothing made yet.
+    /// Nothing made yet, for this device.
     pub(super) fn new(
+        device: &wgpu::Device,
         broken: Option<Broken>,
         sources: Option<Sources>,
         kept: Option<Pipelines>,
-        reads_wide: bool,
     ) -> Self {
-        Self { broken, sources, kept, reads_wide, ..Self::default() }
+        Self { broken, sources, kept, reads_wide: adapter::reads_wide(device), ..Self::default() }
     }
 
     /// What is specialised: [`Self::text`], with vectors read by words of 64 bits if this device does.

@@ -91,7 +91,7 @@ pub(super) fn translate(gpu: &Gpu, wanted: &[Wanted]) -> Result<usize> {
         opened.fetch_add(1, Ordering::Relaxed);
         device.on_uncaptured_error(Arc::new(|_| ()));
         // The same text as on the first device, or the driver would translate it anew.
-        let mut cache = Cache::new(None, None, None, adapter::reads_wide(&device));
+        let mut cache = Cache::new(&device, None, None, None);
         let translator = Translator::new(&device, &queue, wanted);
         while take().is_some_and(|wanted| translator.launch(&mut cache, wanted).is_ok()) {}
     };
