@@ -13,6 +13,5 @@ fn begin_line(plane: u32, iy: i32, ix: i32, first: i32) {}
 // What line iy of a plane has at ix + s EACH and beside it; zero outside.
 fn values(plane: u32, iy: i32, ix: i32, s: u32) -> Value {
     let at = ix + i32(s * EACH);
-    let clamped = (plane * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1))) * p.in_w + u32(clamp(at, 0, i32(p.in_w) - 1));
-    return select(Value(), value_of(x[clamped / EACH]), (u32(iy) < p.in_h) & (u32(at) < p.in_w));
+    return select(Value(), value_of(x[nearest(plane, iy, at)]), is_inside(iy, at));
 }

@@ -38,6 +38,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 
+// The Value that has (iy, ix) of a plane, or the nearest that there is; and whether it is there.
+fn nearest(plane: u32, iy: i32, ix: i32) -> u32 {
+    let row = plane * p.in_h + u32(clamp(iy, 0, i32(p.in_h) - 1));
+    return (row * p.in_w + u32(clamp(ix, 0, i32(p.in_w) - 1))) / EACH;
+}
+fn is_inside(iy: i32, ix: i32) -> bool { return (u32(iy) < p.in_h) & (u32(ix) < p.in_w); }
+
 @compute @workgroup_size(LANES)
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
           @builtin(local_invocation_index) lane: u32) {

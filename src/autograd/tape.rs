@@ -185,13 +185,14 @@ impl Tape {
     pub(super) fn get(&self, operation: &'static str, var: Var) -> Result<Tensor> {
         self.check(operation, var)?;
         let value = &mut self.nodes.borrow_mut()[var.index].value;
-        let tensor = value.tensor(&self.gpu)?;
-        // So that it is made once.
-        *value = Value::There(tensor.clone());
-        Ok(tensor)
+        if let Value::Normalized(pending) = value {
+            // So that who asks next finds it.
+            *value = Value::There(pending.make(&self.gpu)?);
+        }
+        value.tensor(&self.gpu)
     }
 
-    /// The same as far as it is there.
+    /// What it stands for, without making it.
     pub(super) fn peek(&self, operation: &'static str, var: Var) -> Result<Value> {
         self.check(operation, var)?;
         Ok(self.nodes.borrow()[var.index].value.clone())

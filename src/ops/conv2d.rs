@@ -7,7 +7,7 @@
 use bytemuck::NoUninit;
 
 use super::choices;
-use super::conv2d_ends::{Ends, Input};
+use super::conv2d_ends::Ends;
 use super::conv2d_walk::Walk;
 use super::conv2d_winograd::Ending;
 use super::tiles::{self, ConvVariant, WeightTile};
@@ -120,13 +120,13 @@ pub fn forward(
 }
 
 /// Checks a convolution's operands; returns the kernel's extent and the output's dimensions.
-pub(super) fn output_dims<'a>(
-    x: impl Into<Input<'a>>,
+pub(super) fn output_dims(
+    x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     window: Window,
 ) -> Result<(usize, [usize; 4])> {
-    let [batch, in_c, in_h, in_w] = dims4("conv2d", "the input", x.into().x)?;
+    let [batch, in_c, in_h, in_w] = dims4("conv2d", "the input", x)?;
     let kernel = square_kernel("conv2d", weight, None, Some(in_c))?;
     let out_c = weight.dims()[0];
     if let Some(bias) = bias {

@@ -102,5 +102,5 @@ fn backward_walk(gpu: &Gpu, dx: &Tensor, weight: &Tensor, window: Window) -> Res
 
 /// The shape of what [`forward`] pools.
 pub fn convolved<'a>(x: impl Into<Input<'a>>, weight: &Tensor, window: Window) -> Result<Shape> {
-    output_dims(x, weight, None, window).map(|(_, dims)| dims.into())
+    output_dims(x.into().x, weight, None, window).map(|(_, dims)| dims.into())
 }

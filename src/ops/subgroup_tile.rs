@@ -282,6 +282,9 @@ mod tests {
         for odd in [Walked { grid: [32, 31], ..pixels }, Walked { padding: 3, ..pixels }] {
             assert_eq!(read(odd, MESA_22), None);
         }
+        // Lines of more than eight windows, whose winners are two words: kernels-tests/conv2d_max_pool.rs has this one.
+        let long = Walked { channels: [2, 1], grid: [16, 28], taps: [13, 13], padding: 12, ..CONV1 };
+        assert!([MESA_22, MESA_25].into_iter().all(|prices| read(long, prices).unwrap()[1] + 12 > 16));
         let costs =
             [Pooling::None, Pooling::Read].map(|pooling| Walked { pooling, ..pixels }.cost(&MESA_22, [4, 8, 3]));
         assert!(costs[1] < costs[0], "of two lines one is read: {costs:?}");
