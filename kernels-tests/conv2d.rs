@@ -6,7 +6,7 @@ use common::cases::{Place, bits, for_cases, refused};
 use common::{assert_close, check_gradients, check_gradients_at, gpu, operand, random};
 use proptest::prelude::*;
 use proptest::sample::select;
-use shadegrad::gpu::{Gpu, Shape, Tensor};
+use shadegrad::gpu::{Gpu, GpuOptions, Shape, Sources, Tensor};
 use shadegrad::ops::activation::{self, Activation};
 use shadegrad::ops::choices;
 use shadegrad::ops::conv2d::{self, Window};
@@ -35,34 +35,37 @@ fn check(case: Case) {
 }
 
 fn check_passes(case: Case) {
-    let gpu = gpu();
-    let (x, x_values) = operand(&gpu, 0, case.wide());
-    let (w, w_values) = operand(&gpu, 1, case.weight());
-    let (b, b_values) = operand(&gpu, 2, [case.narrow_c]);
-    let (dy, dy_values) = operand(&gpu, 3, case.narrow());
+    check_passes_on(&gpu(), case);
+}
+
+fn check_passes_on(gpu: &Gpu, case: Case) {
+    let (x, x_values) = operand(gpu, 0, case.wide());
+    let (w, w_values) = operand(gpu, 1, case.weight());
+    let (b, b_values) = operand(gpu, 2, [case.narrow_c]);
+    let (dy, dy_values) = operand(gpu, 3, case.narrow());
     let window = case.window;
     let taps = case.kernel * case.kernel;
     let positions = case.batch * case.narrow()[2] * case.narrow()[3];
 
     let wanted = biased(case.narrow(), case.sum_narrow(&x_values, &w_values), &b_values);
-    let y = conv2d::forward(&gpu, &x, &w, Some(&b), window, false).unwrap();
+    let y = conv2d::forward(gpu, &x, &w, Some(&b), window, false).unwrap();
     assert_eq!(y.dims(), case.narrow(), "{case:?}");
     assert_close(&format!("{case:?} y"), &gpu.read(&y).unwrap(), &wanted, taps * case.wide_c);
 
-    let dx = Place::new(&gpu, case.wide());
-    conv2d::backward_data(&gpu, &dy, &w, window, &dx.tensor).unwrap();
+    let dx = Place::new(gpu, case.wide());
+    conv2d::backward_data(gpu, &dy, &w, window, &dx.tensor).unwrap();
     let wanted = case.sum_wide(&dy_values, &w_values);
-    assert_close(&format!("{case:?} dx"), &dx.read(&gpu), &wanted, taps * case.narrow_c);
+    assert_close(&format!("{case:?} dx"), &dx.read(gpu), &wanted, taps * case.narrow_c);
 
-    let dw = Place::new(&gpu, case.weight());
-    conv2d::backward_weights(&gpu, &x, &dy, window, &dw.tensor).unwrap();
+    let dw = Place::new(gpu, case.weight());
+    conv2d::backward_weights(gpu, &x, &dy, window, &dw.tensor).unwrap();
     let wanted = case.sum_weight(&x_values, &dy_values);
-    assert_close(&format!("{case:?} dw"), &dw.read(&gpu), &wanted, positions);
+    assert_close(&format!("{case:?} dw"), &dw.read(gpu), &wanted, positions);
 
-    let db = Place::new(&gpu, [case.narrow_c]);
-    conv2d::backward_bias(&gpu, &dy, &db.tensor).unwrap();
+    let db = Place::new(gpu, [case.narrow_c]);
+    conv2d::backward_bias(gpu, &dy, &db.tensor).unwrap();
     let wanted = channel_sums(case.narrow(), &dy_values);
-    assert_close(&format!("{case:?} db"), &db.read(&gpu), &wanted, positions);
+    assert_close(&format!("{case:?} db"), &db.read(gpu), &wanted, positions);
 }
 
 /// Transposed convolution, all passes.
@@ -167,6 +170,35 @@ fn edge_shapes_match_f64() {
         if let Some(transposed) = case.without_rest() {
             check_transposed(transposed);
         }
+    }
+}
+
+/// Of weights in a uniform buffer and of weights that it has no room for, the subgroup kernels by single values, by twos, by fours,
+/// and with all taps at once.
+#[test]
+fn weights_are_read_from_a_uniform_buffer_as_far_as_it_has_room() {
+    if !ConvVariant::Subgroup.runs_on(&gpu()) {
+        return;
+    }
+    for (case, fits) in [
+        (Case::new([1, 64, 16], [5, 5], 4, 1, 0), true),   // to the last byte
+        (Case::new([1, 113, 29], [3, 4], 5, 1, 2), false), // one row of taps too many
+        (Case::new([1, 26, 26], [6, 10], 5, 1, 0), false),
+        (Case::new([1, 26, 26], [4, 8], 5, 1, 4), false),
+        (Case::new([1, 64, 16], [4, 4], 4, 2, 1), true),
+        (Case::new([1, 33, 32], [4, 4], 4, 2, 1), false),
+    ] {
+        let collected = Sources::default();
+        let options = GpuOptions { sources: Some(collected.clone()), poison: true, ..GpuOptions::default() };
+        let gpu = Gpu::open(&options).unwrap();
+        gpu.force_variant(tiles::CONV2D, Some(ConvVariant::Subgroup.name()));
+        check_passes_on(&gpu, case);
+        let texts = collected.lock().unwrap();
+        let held: Vec<bool> =
+            (texts.iter().filter(|(name, text)| name.starts_with("conv2d") && text.contains("fn weight(")))
+                .map(|(_, text)| text.contains("var<uniform> weights"))
+                .collect();
+        assert_eq!(held, [fits && gpu.adapter().is_llvmpipe(); 2], "forward and backward-data of {case:?}");
     }
 }
 

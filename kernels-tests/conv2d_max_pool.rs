@@ -105,6 +105,8 @@ fn a_convolution_and_its_pooling_are_one_launch_to_the_bits_of_two() {
         (Case::new([1, 2, 3], [6, 6], 5, 1, 4), true), // blocks that are whole rows, padding and all
         (Case::new([1, 2, 3], [9, 40], 3, 1, 2), true),
         (Case::new([1, 1, 2], [16, 28], 13, 1, 0), true), // more than eight windows to a line
+        (Case::new([1, 27, 25], [6, 12], 5, 1, 0), true), // more weights than a uniform buffer has room for
+        (Case::new([1, 29, 23], [6, 8], 5, 1, 0), true),  // and by fours
         (Case::new([2, 3, 4], [10, 11], 5, 1, 0), false), // an odd width
         (Case::new([2, 3, 4], [12, 12], 3, 2, 1), false),
     ]

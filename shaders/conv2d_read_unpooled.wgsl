@@ -36,15 +36,15 @@ fn begin_line(plane: u32, iy: i32, ix: i32, first: i32) {
             let at = clamp(across + i32(s * EACH / 2u), 0, i32(width) - 1);
             gradient[s] = half_of(dy[(row * width + u32(at)) / (EACH / 2u)]);
         }
+        var words: array<u32, KEPT + SHIFTED>;
+        for (var k = 0u; k < KEPT + SHIFTED; k++) { // unroll
+            words[k] = word(row, (across >> 3u) + i32(k), is_row);
+        }
         let shift = 4u * u32(across & 7);
-        var next = word(row, across >> 3u, is_row);
         for (var k = 0u; k < KEPT; k++) { // unroll
-            won[k] = next;
-            if SHIFTED == 1u {
-                next = word(row, (across >> 3u) + i32(k + 1u), is_row);
-                // By 32 in two steps, as no word is shifted by so much.
-                won[k] = (won[k] >> shift) | ((next << 1u) << (31u - shift));
-            }
+            won[k] = words[k];
+            // By 32 in two steps, as no word is shifted by so much.
+            if SHIFTED == 1u { won[k] = (words[k] >> shift) | ((words[k + SHIFTED] << 1u) << (31u - shift)); }
         }
     }
 }

@@ -5,11 +5,11 @@
 // The gradient itself is not written. Put before conv2d_subgroup.wgsl, after vec2.wgsl or vec4.wgsl and sign_step.wgsl.
 
 @group(0) @binding(4) var<storage, read_write> moved: array<Value>;
-@group(0) @binding(6) var<storage, read> pixels: array<Value>;
-@group(0) @binding(7) var<storage, read> clean: array<Value>;
+@group(0) @binding(6) var<storage, read> pixels: array<Stored>;
+@group(0) @binding(7) var<storage, read> clean: array<Stored>;
 
 // Takes the step of the pixels from (oy, ox) of a plane on along their sums. TALL = 1: one row.
 fn store(plane: u32, oy: u32, ox: u32, above: Value, below: Value) {
     let at = ((plane * p.out_h + oy) * p.out_w + ox) / EACH;
-    moved[at] = sign_step(pixels[at], above, clean[at]);
+    moved[at] = sign_step(value_of(pixels[at]), above, value_of(clean[at]));
 }

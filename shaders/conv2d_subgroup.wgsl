@@ -11,20 +11,21 @@
 // new line and hands the others on. Where strides are 1, and the rows of x and of the output, the padding to their left,
 // positions and the line itself (so KW is 1, 5, 9 ...) all are multiples of four, a line is read and stored by fours: four
 // values that lie side by side cost a software adapter as much as two that do not. And by twos where all are even.
-// Sums take their turns by rows, so that a row's XB sums stay in registers for its KW taps.
+// Sums take their turns by rows, and within a row along its line of x: a value meets all its taps before the next does. So KW
+// sums are under way at a time, whatever XB is, and fit a processor's registers beside the weights of a row of taps.
 // Where a block is a whole row and the padding all that the kernel reaches (backward-data of a convolution without padding),
-// the columns of x that are padding are the same for all lanes. Then a line is the WIDTH columns inside alone, each of which meets
+// the columns of x that are padding are the same for all lanes. Then a line is the columns inside alone, each of which meets
 // all KW taps: of lenet's second layer 10 reads and 50 products a row rather than 18 and 70.
 //
-// Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. And how it
-// begins: conv2d_read.wgsl, conv2d_read_normalized.wgsl or conv2d_read_unpooled.wgsl, of which begin_channel is called for each
+// Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. Then
+// weights_storage.wgsl or weights_uniform.wgsl, and how it begins: conv2d_read.wgsl, conv2d_read_normalized.wgsl or conv2d_read_unpooled.wgsl, of which begin_channel is called for each
 // channel, then begin_line for each of its lines, from line `first` of the plane on, one after the other, and values for what is
 // in the line. And how it ends: conv2d_store.wgsl, conv2d_store_step.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of
 // sums at once: TALL = 1 or 2, BELOW = TALL - 1, STRIPS = RB / TALL.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; TURNED = 1 where FLIP = 1
-// and SO = 1; SHARED = RB - 1, which must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; of whole rows WIDTH = SPAN,
-// BESIDE = KW - 1 columns of padding to their left and PAIRED = 0; elsewhere WIDTH = BESIDE = 0 and PAIRED = XB;
+// and SO = 1; SHARED = RB - 1, which must be 0 where S > 1; READS = SPAN / EACH; STORES = XB / EACH; BESIDE: KW - 1 columns of
+// padding to the left of whole rows, elsewhere 0; LAST = XB - 1; SLID = SPAN and PAIRED = 0 at S = 1, elsewhere 0 and XB;
 // WEIGHTS = ceil(MB KW / LANES); REST = (MB - 1) RB XB.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = SO phases_x ceil(out_c / MB).
 
@@ -34,8 +35,9 @@ struct Params {
     grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32, channels: u32, first_py: u32,
     step: f32, eps: f32, low: f32, high: f32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(2) var<storage, read> weights: array<f32>;
+// llvmpipe of Mesa 22 reads a uniform value within a branch lane by lane, so all are read once, before any.
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 // The Value that has (iy, ix) of a plane, or the nearest that there is; and whether it is there.
@@ -48,6 +50,7 @@ fn is_inside(iy: i32, ix: i32) -> bool { return (u32(iy) < p.in_h) & (u32(ix) < 
 @compute @workgroup_size(LANES)
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
           @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let blocks = (p.grid_w + XB - 1u) / XB;
     let index = (group.y * groups.x + group.x) * LANES + lane;
     let row_blocks = (p.grid_h + RB - 1u) / RB;
@@ -132,7 +135,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             }
             var held: array<f32, WEIGHTS>;
             for (var v = 0u; v < WEIGHTS; v++) { // unroll
-                held[v] = weights[at[v]];
+                held[v] = weight(u32(at[v]));
                 at[v] += row;
             }
             for (var m = 0u; m < MB; m++) { // unroll
@@ -141,12 +144,14 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
                     w[kx] = subgroupBroadcast(held[(m * KW + kx) / LANES], (m * KW + kx) % LANES);
                 }
                 for (var r = 0u; r < RB; r++) { // unroll
-                    for (var kx = 0u; kx < KW; kx++) { // unroll
-                        for (var j = 0u; j < PAIRED; j++) { // unroll
-                            sum[(m * RB + r) * XB + j] += w[kx] * line[r * SPAN + j * S + kx];
-                        }
-                        for (var s = 0u; s < WIDTH; s++) { // unroll
+                    for (var s = 0u; s < SLID; s++) { // unroll
+                        for (var kx = max(s + BESIDE, LAST) - LAST; kx < min(s + BESIDE + 1u, KW); kx++) { // unroll
                             sum[(m * RB + r) * XB + BESIDE + s - kx] += w[kx] * line[r * SPAN + s];
+                        }
+                    }
+                    for (var j = 0u; j < PAIRED; j++) { // unroll
+                        for (var kx = 0u; kx < KW; kx++) { // unroll
+                            sum[(m * RB + r) * XB + j] += w[kx] * line[r * SPAN + j * S + kx];
                         }
                     }
                 }

@@ -12,6 +12,7 @@
 // rows x XB neighbouring positions. PACKED: extent of the weights of a phase as they lie there; KH, KW: of its taps; S, SO,
 // FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; LINES = (RB - 1) S + KH; WEIGHTS = ceil(MB KH KW / LANES);
 // REST = (MB - 1) RB XB.
+// Put after weights_storage.wgsl or weights_uniform.wgsl.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = phases_y phases_x ceil(out_c / MB).
 
 struct Params {
@@ -19,9 +20,9 @@ struct Params {
     out_c: u32, out_h: u32, out_w: u32,
     grid_h: u32, grid_w: u32, padding: u32, first_px: u32, phases_x: u32, channels: u32, first_py: u32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
@@ -34,6 +35,7 @@ fn padded(plane: u32, iy: i32, ix: i32) -> f32 {
 @compute @workgroup_size(LANES)
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
           @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let blocks = (p.grid_w + XB - 1u) / XB;
     let index = (group.y * groups.x + group.x) * LANES + lane;
     let row_blocks = (p.grid_h + RB - 1u) / RB;
@@ -76,7 +78,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         }
         var held: array<f32, WEIGHTS>;
         for (var v = 0u; v < WEIGHTS; v++) { // unroll
-            held[v] = weights[at[v] + c * PACKED * PACKED];
+            held[v] = weight(at[v] + c * PACKED * PACKED);
         }
         for (var m = 0u; m < MB; m++) { // unroll
             for (var ky = 0u; ky < KH; ky++) { // unroll

@@ -10,7 +10,7 @@
 
 struct Params { count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> winners: array<HalfBits>;
+@group(0) @binding(1) var<storage, read> winners: array<StoredHalfBits>;
 @group(0) @binding(2) var<storage, read_write> words: array<u32>;
 
 @compute @workgroup_size(64)
@@ -24,7 +24,7 @@ fn pack_winners(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     for (var s = 0u; s < READS; s++) { // unroll
         let ox = first + s * READ;
         let corner = 2u * (row % OUT_H * IN_W + ox);
-        let place = winners[(row * OUT_W + min(ox, OUT_W - READ)) / READ] - corners(corner);
+        let place = half_bits_of(winners[(row * OUT_W + min(ox, OUT_W - READ)) / READ]) - corners(corner);
         let bit = select(place, place - IN_W + 2u, place >= HalfBits(IN_W));
         let won = select(HalfBits(), HalfBits(1u) << min(bit, HalfBits(4u)), bit < HalfBits(4u));
         word |= select(0u, fours(won) << (4u * s * READ), ox < OUT_W);

@@ -24,5 +24,7 @@ fn with_part(value: Value, j: u32, other: f32) -> Value {
 // How a Value and a Half lie in memory, and what they are once read. Needs stored.wgsl before it.
 alias Stored = Stored2;
 alias StoredHalf = f32;
+alias StoredHalfBits = u32;
 fn value_of(stored: Stored) -> Value { return two(stored); }
 fn half_of(stored: StoredHalf) -> Half { return stored; }
+fn half_bits_of(stored: StoredHalfBits) -> HalfBits { return stored; }

@@ -25,5 +25,7 @@ fn with_part(value: Value, j: u32, other: f32) -> Value {
 // How a Value and a Half lie in memory, and what they are once read. Needs stored.wgsl before it.
 alias Stored = Stored4;
 alias StoredHalf = Stored2;
+alias StoredHalfBits = StoredBits2;
 fn value_of(stored: Stored) -> Value { return four(stored); }
 fn half_of(stored: StoredHalf) -> Half { return two(stored); }
+fn half_bits_of(stored: StoredHalfBits) -> HalfBits { return two_bits(stored); }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::adapter::{self, AdapterSummary};
 use super::check::Checker;
 use super::fault::{Fault, note};
-use super::kernel::{Cache, UNIFORM_BYTES};
+use super::kernel::{Cache, UNIFORM_ARRAY_BYTES, UNIFORM_BYTES};
 use super::pipelines::Pipelines;
 use super::pool::Pool;
 use super::precision::{self, Cooperative, Precision};
@@ -152,6 +152,11 @@ impl Gpu {
     /// Bytes that one binding may span.
     pub fn max_binding_bytes(&self) -> u64 {
         self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size) & !3
+    }
+
+    /// Bytes that a kernel's uniform array may have.
+    pub fn uniform_limit(&self) -> u64 {
+        self.0.limits.max_uniform_buffer_binding_size.min(UNIFORM_ARRAY_BYTES)
     }
 
     /// Invocations of a subgroup, where the device has subgroup operations and all subgroups have one size.

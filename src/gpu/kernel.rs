@@ -17,7 +17,7 @@ use super::{Broken, GpuError, Result, Sources, Span};
 /// length is known to the compiler.
 pub type Const = (&'static str, u32);
 
-/// A WGSL kernel: binding 0 is its uniform block `p`, bindings 1.. are storage arrays in order.
+/// A WGSL kernel: binding 0 is its uniform block, bindings 1.. are arrays in order.
 #[derive(Debug)]
 pub struct Kernel {
     /// The name that counts, profiles and errors show.
@@ -26,7 +26,8 @@ pub struct Kernel {
     pub source: &'static str,
     /// The entry point.
     pub entry: &'static str,
-    /// One letter a storage binding: `r` is read-only, `w` is read and written.
+    /// One letter a binding: `r` is a storage array that is read, `w` one that is read and written, `u` a uniform array, which
+    /// [`super::Gpu::uniform_limit`] has room for.
     pub access: &'static str,
 }
 
@@ -74,15 +75,15 @@ impl Pipeline {
         device: &wgpu::Device,
         parts: impl Iterator<Item = (&'b wgpu::Buffer, u64, u64)>,
     ) -> wgpu::BindGroup {
-        let entry = |(binding, (buffer, offset, bytes)): (u32, (&'b wgpu::Buffer, u64, u64))| wgpu::BindGroupEntry {
-            binding,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset,
-                size: NonZeroU64::new(bytes),
-            }),
+        let entry = |(binding, (letter, (buffer, offset, bytes))): (usize, (u8, (&'b wgpu::Buffer, u64, u64)))| {
+            // A uniform array's last vector may not be full; buffers are as long as that.
+            let bytes = if letter == b'u' { bytes.next_multiple_of(VECTOR_BYTES) } else { bytes };
+            let size = NonZeroU64::new(bytes);
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+            wgpu::BindGroupEntry { binding: binding as u32, resource }
         };
-        let entries: Vec<_> = (0..=self.layout.storages).zip(parts).map(entry).collect();
+        let letters = std::iter::once(b'u').chain(self.layout.access.bytes());
+        let entries: Vec<_> = letters.zip(parts).enumerate().map(entry).collect();
         let layout = &self.layout.group;
         device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
@@ -92,8 +93,8 @@ impl Pipeline {
 struct Layout {
     group: wgpu::BindGroupLayout,
     pipeline: wgpu::PipelineLayout,
-    /// Storage bindings, after binding 0.
-    storages: u32,
+    /// A letter for each binding after binding 0.
+    access: &'static str,
     id: usize,
 }
 
@@ -125,6 +126,12 @@ pub(super) struct Wanted {
 
 /// Bytes of a uniform block, the same for every kernel so that they share one ring.
 pub(super) const UNIFORM_BYTES: u64 = 256;
+
+/// Bytes of a uniform array at the most.
+pub(super) const UNIFORM_ARRAY_BYTES: u64 = 1 << 16;
+
+/// Elements of a uniform array are vectors of so many bytes.
+pub(super) const VECTOR_BYTES: u64 = 16;
 
 /// Bind groups kept; a step of the largest model uses a few hundred.
 const MAX_BIND_GROUPS: usize = 8192;
@@ -243,7 +250,10 @@ impl Cache {
             };
             let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, None)];
             for (index, letter) in access.bytes().enumerate() {
-                let ty = wgpu::BufferBindingType::Storage { read_only: letter == b'r' };
+                let ty = match letter {
+                    b'u' => wgpu::BufferBindingType::Uniform,
+                    _ => wgpu::BufferBindingType::Storage { read_only: letter == b'r' },
+                };
                 entries.push(entry(index + 1, ty, false, None));
             }
             let descriptor = wgpu::BindGroupLayoutDescriptor { label: Some(access), entries: &entries };
@@ -253,7 +263,7 @@ impl Cache {
                 bind_group_layouts: &[Some(&group)],
                 immediate_size: 0,
             });
-            Rc::new(Layout { group, pipeline, storages: access.len() as u32, id })
+            Rc::new(Layout { group, pipeline, access, id })
         };
         self.layouts.entry(access).or_insert_with(make).clone()
     }

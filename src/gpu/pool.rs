@@ -75,8 +75,10 @@ pub(super) struct Pool {
     limit: Cell<Option<u64>>,
 }
 
-const USAGE: wgpu::BufferUsages =
-    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::UNIFORM)
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
 
 /// Sizes are rounded up so that nearly equal ones share buffers: to 256 bytes, and from 4 KiB on to a
 /// sixteenth of the power of two below.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, available_parallelism, scope};
 use std::time::{Duration, Instant};
 
-use super::kernel::{Cache, UNIFORM_BYTES, Wanted};
+use super::kernel::{Cache, UNIFORM_ARRAY_BYTES, UNIFORM_BYTES, Wanted};
 use super::{Gpu, GpuError, Result, adapter};
 
 /// A launch over nothing that takes longer than this was translated: the driver did not have the code. The least of a step take
@@ -40,22 +40,28 @@ struct Translator<'d> {
 
 impl<'d> Translator<'d> {
     fn new(device: &'d wgpu::Device, queue: &'d wgpu::Queue, wanted: &[Wanted]) -> Self {
-        let storages = wanted.iter().map(|it| it.kernel.access.len()).max().unwrap_or(0);
+        let most = wanted.iter().map(|it| it.kernel.access.len()).max().unwrap_or(0);
         let buffer = |_| {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("translation"),
-                size: UNIFORM_BYTES,
+                size: device.limits().max_uniform_buffer_binding_size.min(UNIFORM_ARRAY_BYTES),
                 usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
         };
-        Self { device, queue, buffers: (0..=storages).map(buffer).collect() }
+        Self { device, queue, buffers: (0..=most).map(buffer).collect() }
     }
 
     /// Launches a kernel over no workgroups, once with each of its uniform blocks; the longest of these launches.
     fn launch(&self, cache: &mut Cache, wanted: &Wanted) -> Result<Duration> {
         let pipeline = cache.pipeline(self.device, wanted.kernel, &wanted.consts)?;
-        let group = pipeline.bind(self.device, self.buffers.iter().map(|buffer| (buffer, 0, UNIFORM_BYTES)));
+        // Any kernel finds its uniform array there in full.
+        let parts = self
+            .buffers
+            .iter()
+            .enumerate()
+            .map(|(binding, buffer)| (buffer, 0, if binding == 0 { UNIFORM_BYTES } else { buffer.size() }));
+        let group = pipeline.bind(self.device, parts);
         let mut longest = Duration::ZERO;
         for params in &wanted.params {
             let begun = Instant::now();

@@ -6,33 +6,46 @@ use super::perturb::Step;
 use super::{dims4, kernel};
 use crate::gpu::{Const, Kernel, Result, Span, Tensor, Words};
 
-/// Forward and backward-data by the same file.
+/// Forward and backward-data by the same files.
 macro_rules! both {
-    ($($file:literal)+) => {
-        [kernel!("conv2d", $($file)+, "conv2d", "rrrw"), kernel!("conv2d_backward_data", $($file)+, "conv2d", "rrrw")]
+    ($($file:literal)+, $access:literal) => {
+        [kernel!("conv2d", $($file)+, "conv2d", $access), kernel!("conv2d_backward_data", $($file)+, "conv2d", $access)]
     };
 }
 pub(super) use both;
 
-/// One kernel that reads and stores by fours, and the same by twos.
+/// Kernels that do the same with weights in a storage buffer, and in a uniform one.
+pub(super) type Twins = [[Kernel; 2]; 2];
+
+/// By fours and by twos, with weights in a storage buffer, and in a uniform one. Access is that of `x`, and that of what follows
+/// the weights.
 macro_rules! vectors {
-    ($name:literal, $access:literal, $($file:literal)+) => {
+    ($name:literal, $after:literal, $($file:literal)+) => {
         [
-            kernel!($name, "stored" "vec4" $($file)+ "conv2d_subgroup", "conv2d", $access),
-            kernel!($name, "stored" "vec2" $($file)+ "conv2d_subgroup", "conv2d", $access),
+            [
+                kernel!($name, "stored" "vec4" "weights_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
+                kernel!($name, "stored" "vec2" "weights_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
+            ],
+            [
+                kernel!($name, "stored" "vec4" "weights_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
+                kernel!($name, "stored" "vec2" "weights_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
+            ],
         ]
     };
 }
 
-static SUBGROUP: [Kernel; 2] = both!("scalar" "conv2d_read" "conv2d_store" "conv2d_subgroup");
-static SUBGROUP_FORWARD: [Kernel; 2] = vectors!("conv2d", "rrrw", "conv2d_read" "conv2d_store");
-static SUBGROUP_BACKWARD: [Kernel; 2] = vectors!("conv2d_backward_data", "rrrw", "conv2d_read" "conv2d_store");
-static POOLED: [Kernel; 2] = vectors!("conv2d_max_pool", "rrrww", "conv2d_read" "max_of_four" "conv2d_store_pooled");
-static NORMALIZED_POOLED: [Kernel; 2] =
-    vectors!("conv2d_max_pool", "rrrwwrr", "conv2d_read_normalized" "max_of_four" "conv2d_store_pooled");
-static UNPOOLED: [Kernel; 2] = vectors!("conv2d_max_pool_backward", "rrrwr", "conv2d_read_unpooled" "conv2d_store");
-static UNPOOLED_STEP: [Kernel; 2] =
-    vectors!("conv2d_max_pool_step", "rrrwrrr", "conv2d_read_unpooled" "sign_step" "conv2d_store_step");
+static SUBGROUP: Twins = [
+    both!("scalar" "weights_storage" "conv2d_read" "conv2d_store" "conv2d_subgroup", "rrrw"),
+    both!("scalar" "weights_uniform" "conv2d_read" "conv2d_store" "conv2d_subgroup", "rurw"),
+];
+static SUBGROUP_FORWARD: Twins = vectors!("conv2d", "rw", "conv2d_read" "conv2d_store");
+static SUBGROUP_BACKWARD: Twins = vectors!("conv2d_backward_data", "rw", "conv2d_read" "conv2d_store");
+static POOLED: Twins = vectors!("conv2d_max_pool", "rww", "conv2d_read" "max_of_four" "conv2d_store_pooled");
+static NORMALIZED_POOLED: Twins =
+    vectors!("conv2d_max_pool", "rwwrr", "conv2d_read_normalized" "max_of_four" "conv2d_store_pooled");
+static UNPOOLED: Twins = vectors!("conv2d_max_pool_backward", "rwr", "conv2d_read_unpooled" "conv2d_store");
+static UNPOOLED_STEP: Twins =
+    vectors!("conv2d_max_pool_step", "rwrrr", "conv2d_read_unpooled" "sign_step" "conv2d_store_step");
 
 /// A walk's ends. Extents are [N, C, H, W].
 pub(super) enum Ends<'a> {
@@ -112,10 +125,11 @@ impl<'a> Ends<'a> {
         }
     }
 
-    /// The kernel of conv2d_subgroup.wgsl's that does this, of so many values at a time, forward or backward-data.
-    pub fn kernel(&self, each: usize, flip: bool) -> &'static Kernel {
+    /// The kernel of conv2d_subgroup.wgsl's that does this, of so many values at a time, forward or backward-data, with weights in
+    /// a uniform buffer or not.
+    pub fn kernel(&self, each: usize, flip: bool, in_uniform: bool) -> &'static Kernel {
         let vectors = match self {
-            Self::Plain { .. } if each == 1 => return &SUBGROUP[usize::from(flip)],
+            Self::Plain { .. } if each == 1 => return &SUBGROUP[usize::from(in_uniform)][usize::from(flip)],
             Self::Plain { .. } if flip => &SUBGROUP_BACKWARD,
             Self::Plain { .. } => &SUBGROUP_FORWARD,
             Self::Pooled { x, .. } if x.affine.is_some() => &NORMALIZED_POOLED,
@@ -123,7 +137,7 @@ impl<'a> Ends<'a> {
             Self::Unpooled { step: None, .. } => &UNPOOLED,
             Self::Unpooled { .. } => &UNPOOLED_STEP,
         };
-        &vectors[usize::from(each == 2)]
+        &vectors[usize::from(in_uniform)][usize::from(each == 2)]
     }
 
     /// Constants that only a step asks for, and its part of the parameters.

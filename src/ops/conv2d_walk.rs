@@ -4,15 +4,15 @@
 use bytemuck::NoUninit;
 
 use super::conv2d::Window;
-use super::conv2d_ends::{Ends, both};
+use super::conv2d_ends::{Ends, Twins, both};
 use super::subgroup_tile::{Pooling, Walked};
 use super::tiles::{self, ConvVariant};
 use super::{conv2d_coop, conv2d_gemm as gemm, coop, kernel};
 use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Tensor};
 
-static DIRECT: [Kernel; 2] = both!("conv2d");
-static TAPS: [Kernel; 2] = both!("conv2d_taps");
-static LANES: [Kernel; 2] = both!("conv2d_lanes");
+static DIRECT: [Kernel; 2] = both!("conv2d", "rrrw");
+static TAPS: Twins = [both!("weights_storage" "conv2d_taps", "rrrw"), both!("weights_uniform" "conv2d_taps", "rurw")];
+static LANES: [Kernel; 2] = both!("conv2d_lanes", "rrrw");
 
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
@@ -172,9 +172,11 @@ impl Walk {
         let (grid_h, grid_w) = (out_h.div_ceil(stride), out_w.div_ceil(stride));
         let phases = rows_of.count * columns.count;
         let extents = [out_c, batch * grid_h * grid_w];
+        let in_uniform = gpu.adapter().is_llvmpipe() && 4 * weights.count() as u64 <= gpu.uniform_limit();
         let mut consts: Vec<Const> = vec![
             ("KERNEL", self.kernel as u32),
             ("PACKED", self.taps as u32),
+            ("QUADS", if in_uniform { weights.count().div_ceil(4) as u32 } else { 0 }),
             ("KH", rows_of.met as u32),
             ("KW", columns.met as u32),
             ("S", self.input_stride as u32),
@@ -203,8 +205,8 @@ impl Walk {
                 consts.extend(tile);
                 let launched = match variant {
                     ConvVariant::Lanes => &LANES[direction],
-                    ConvVariant::Subgroup if self.takes_few_taps() => &TAPS[direction],
-                    ConvVariant::Subgroup => ends.kernel(each, self.flip),
+                    ConvVariant::Subgroup if self.takes_few_taps() => &TAPS[usize::from(in_uniform)][direction],
+                    ConvVariant::Subgroup => ends.kernel(each, self.flip, in_uniform),
                     _ => &DIRECT[direction],
                 };
                 (launched, grid, channels)
@@ -266,8 +268,9 @@ impl Walk {
             ("REST", (channels - 1) * rows * positions),
             ("XB", positions),
             ("SPAN", span),
-            ("PAIRED", if whole.is_some() { 0 } else { positions }),
-            ("WIDTH", whole.unwrap_or(0)),
+            ("LAST", positions - 1),
+            ("SLID", if self.input_stride == 1 { span } else { 0 }),
+            ("PAIRED", if self.input_stride == 1 { 0 } else { positions }),
             ("BESIDE", if whole.is_some() { width - 1 } else { 0 }),
             ("EACH", each),
             ("READS", span / each),

@@ -46,7 +46,7 @@ const FLAT: usize = 64;
 
 /// A kernel from the file `shaders/$file.wgsl`, with further files put before it.
 macro_rules! kernel {
-    ($name:expr, $($file:literal)+, $entry:literal, $access:literal) => {
+    ($name:expr, $($file:literal)+, $entry:literal, $access:expr) => {
         $crate::gpu::Kernel {
             name: $name,
             source: concat!($(include_str!(concat!("../../shaders/", $file, ".wgsl")), "\n"),+),

@@ -31,19 +31,21 @@ pub enum Pooling {
     Read,
 }
 
-/// Nanoseconds for eight lanes, fitted to the times of 27 tiles of lenet's convolutions on Mesa 22 and 20 on 25, which they
-/// foretell within 11 and 12 % (`shaders/NOTES.md`, 2026-11-29). A value alone was not in them: there it is as much dearer as single reads are.
+/// Nanoseconds for eight lanes, fitted to the times of 54 tiles of lenet's convolutions on either Mesa, which they foretell
+/// within 8 % (`shaders/NOTES.md`, 2026-11-30).
 struct Prices {
-    /// A value of x, alone and of a vector.
-    read: [f64; 2],
-    /// Reading a weight for each lane.
+    /// A value of x, read by fours; by other vectors [`READ`] times as much.
+    read: f64,
+    /// A weight for each lane.
     weight: f64,
     product: f64,
     /// A value of x that the next row of taps needs, too.
     carry: f64,
-    /// A sum's store, alone and in a vector.
-    store: [f64; 2],
-    /// More sums take too long to compile: each is text, and a store (320 run a tenth faster).
+    /// A turn of the loop over rows of taps.
+    turn: f64,
+    /// A sum's store by fours, with all that is done to it on the way; by other vectors [`STORE`] times as much.
+    store: f64,
+    /// More sums take too long to compile: each is text, and a store.
     sums: usize,
     /// No more rows and positions than these.
     most: [usize; 2],
@@ -51,36 +53,28 @@ struct Prices {
     alike: f64,
 }
 
+/// By the instructions that llvmpipe makes of a read of one, two (a word of 64 bits) and four values, and of a store.
+const READ: [f64; 3] = [160.0 / 56.0, 80.0 / 56.0, 1.0];
+const STORE: [f64; 3] = [128.0 / 74.0, 92.0 / 74.0, 1.0];
+
 const MESA_22: Prices = Prices {
-    read: [13.0, 7.7],
-    weight: 11.8,
-    product: 0.44,
-    carry: 0.0,
-    store: [6.0, 3.3],
-    sums: 168,
-    most: [8, MOST_POSITIONS],
-    alike: 1.0,
+    read: 1.92,
+    weight: 1.7,
+    product: 0.22,
+    carry: 0.94,
+    turn: 41.0,
+    store: 33.0,
+    sums: 192,
+    most: [8, 32],
+    alike: 1.04,
 };
-const MESA_25: Prices = Prices {
-    read: [5.6, 3.4],
-    weight: 4.9,
-    product: 0.51,
-    carry: 0.43,
-    store: [6.0, 3.4],
-    sums: 160,
-    alike: 1.12,
-    ..MESA_22
-};
+const MESA_25: Prices = Prices { read: 0.63, weight: 3.9, carry: 1.07, turn: 18.0, ..MESA_22 };
 /// Nobody has measured this kernel on a GPU; it has no room for many sums. And SwiftShader takes twice as long to compile it
 /// with each store more.
-const OTHERS: Prices = Prices { sums: 32, most: [2, 4], ..MESA_22 };
+const OTHERS: Prices = Prices { sums: 32, most: [2, 4], alike: 1.0, ..MESA_22 };
 
-const MOST_POSITIONS: usize = 14;
-/// A row's sums and its line of x are in registers together, with weights, and a processor with AVX-512 has 32. (14 positions of
-/// 18 values ran at 0.8 of what their reads foretell, 12 of 16 as fast as that.)
-const MOST_OF_ROW: usize = 28;
 /// Values of x at a time, from which on prices rise.
-const MOST_HELD: usize = 64;
+const MOST_HELD: usize = 60;
 const MOST_CHANNELS: usize = 32;
 
 /// A walk on one kind of adapter, and what was chosen of its tile beforehand.
@@ -164,7 +158,7 @@ impl Walked {
             for positions in 1..=prices.most[1].min(width) {
                 let fitting = (prices.sums / (rows * positions)).min(MOST_CHANNELS);
                 let line = self.whole(positions).unwrap_or(positions + self.taps[1] - 1);
-                if rows * positions == 1 || (rows * line <= MOST_HELD && positions + line <= MOST_OF_ROW) {
+                if rows * positions == 1 || rows * line <= MOST_HELD {
                     // Those that channels can be shared out in evenly.
                     let blocks = (1..=fitting).filter(|&block| shared(channels, block) == block);
                     blocks.for_each(|block| try_one([rows, positions, block]));
@@ -185,21 +179,25 @@ impl Walked {
     /// Nanoseconds of eight images.
     fn cost(&self, prices: &Prices, [rows, positions, channels]: [usize; 3]) -> f64 {
         let ([summed, made], [height, width], [kh, kw]) = (self.channels, self.grid, self.taps);
-        let in_vectors = usize::from(self.at_a_time(positions) > 1);
         let sums = (rows * positions * channels) as f64;
         // Values of a line, and how many of them a row's sums meet at each tap.
         let [span, met] = self.whole(positions).map_or([positions + kw - 1, positions], |width| [width; 2]);
         let (span, products) = (span as f64, (rows * channels * met * kw) as f64);
-        let by_fours = usize::from(self.at_a_time(positions) > 2);
-        // Of a pooled gradient two lines come of as many values and winners as windows, in vectors half as wide.
-        let line = match self.pooling {
-            Pooling::Read => span * (0.5 * prices.read[by_fours] + 2.0 * prices.product),
-            _ => span * prices.read[in_vectors],
+        // Of a pooled gradient two lines come of as many values as windows, in vectors half as wide. And of a window's four
+        // sums one is stored, and its place, in such vectors, too.
+        let by = self.at_a_time(positions).ilog2() as usize;
+        let (line, stores) = match self.pooling {
+            Pooling::None => (span * prices.read * READ[by], sums * prices.store * STORE[by]),
+            Pooling::Stored => (span * prices.read * READ[by], 0.5 * sums * prices.store * STORE[by - 1]),
+            Pooling::Read => {
+                let windows = 0.5 * span * prices.read * READ[by - 1];
+                (windows + 2.0 * span * prices.product, sums * prices.store * STORE[by])
+            }
         };
         let carried = span * (rows - 1) as f64 * prices.carry;
         let weights = (channels * kw).div_ceil(8) as f64 * prices.weight;
-        let turn = weights + products * prices.product + line + carried;
         // A turn is a row of taps: those that meet nothing but padding are left out.
+        let turn = prices.turn + weights + products * prices.product + line + carried;
         let blocks = height.div_ceil(rows);
         let read = height as isize + kh as isize - 1 - 2 * self.padding;
         let turns: isize = (0..blocks)
@@ -210,11 +208,6 @@ impl Walked {
             })
             .sum();
         let per_channel = turns as f64 * turn + (blocks * (rows - 1)) as f64 * line;
-        // Of a window's four sums one is stored, and its place, in vectors half as wide.
-        let stores = match self.pooling {
-            Pooling::Stored => 0.5 * sums * prices.store[by_fours],
-            _ => sums * prices.store[in_vectors],
-        };
         let in_all = summed as f64 * per_channel + blocks as f64 * stores;
         in_all * (width.div_ceil(positions) * made.div_ceil(channels)) as f64
     }
@@ -241,8 +234,8 @@ mod tests {
         let pixels = Walked { channels: [6, 3], grid: [32, 32], padding: 4, ..CONV1 };
         let conv2 = Walked { channels: [6, 16], grid: [10, 10], ..CONV1 };
         let tiles = |prices| [CONV1, pixels, conv2].map(|walked| walked.cheapest(&prices, None).unwrap());
-        assert_eq!(tiles(MESA_22), [[7, 4, 6], [4, 8, 3], [2, 10, 8]]);
-        assert_eq!(tiles(MESA_25), [[2, 4, 6], [2, 8, 3], [5, 2, 8]]);
+        assert_eq!(tiles(MESA_22), [[1, 28, 6], [2, 32, 3], [1, 10, 16]]);
+        assert_eq!(tiles(MESA_25), [[1, 28, 6], [1, 32, 3], [2, 10, 8]]);
         for prices in [MESA_22, MESA_25, OTHERS] {
             for extent in 1..20 {
                 for channels in [1, 5, 40] {
@@ -262,8 +255,8 @@ mod tests {
     fn what_is_pooled_holds_whole_windows() {
         let pooled = |walked: Walked, prices| Walked { pooling: Pooling::Stored, ..walked }.cheapest(&prices, None);
         let conv2 = Walked { channels: [6, 16], grid: [10, 10], ..CONV1 };
-        assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_22)), [Some([6, 4, 6]), Some([2, 10, 8])]);
-        assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_25)), [Some([2, 4, 6]), Some([2, 10, 8])]);
+        assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_22)), [Some([4, 4, 6]), Some([2, 10, 8])]);
+        assert_eq!([CONV1, conv2].map(|walked| pooled(walked, MESA_25)), [Some([4, 4, 6]), Some([2, 10, 8])]);
         // A line that does not fall into vectors, and a plane of one row.
         for grid in [[28, 27], [1, 28]] {
             assert_eq!(pooled(Walked { grid, ..CONV1 }, MESA_22), None);
@@ -277,7 +270,7 @@ mod tests {
         let read = |walked: Walked, prices| Walked { pooling: Pooling::Read, ..walked }.cheapest(&prices, None);
         let pixels = Walked { channels: [6, 3], grid: [32, 32], padding: 4, ..CONV1 };
         let hidden = Walked { channels: [16, 6], grid: [14, 14], padding: 4, ..CONV1 };
-        assert_eq!([pixels, hidden].map(|walked| read(walked, MESA_22)), [Some([4, 8, 3]), Some([2, 14, 6])]);
+        assert_eq!([pixels, hidden].map(|walked| read(walked, MESA_22)), [Some([2, 32, 3]), Some([2, 14, 6])]);
         assert!([pixels, hidden].iter().all(|&walked| read(walked, OTHERS).is_some()));
         for odd in [Walked { grid: [32, 31], ..pixels }, Walked { padding: 3, ..pixels }] {
             assert_eq!(read(odd, MESA_22), None);
@@ -296,7 +289,7 @@ mod tests {
         let within = Walked { channels: [16, 6], grid: [6, 14], ..CONV1 };
         let beyond = Walked { grid: [14, 14], padding: 4, ..within };
         let turns = |walked: Walked, positions| {
-            let prices = Prices { read: [0.0; 2], weight: 0.0, product: 1.0, store: [0.0; 2], ..MESA_22 };
+            let prices = Prices { read: 0.0, weight: 0.0, product: 1.0, turn: 0.0, store: 0.0, ..MESA_22 };
             walked.cost(&prices, [1, positions, 6]) / (16.0 * 14.0 * 6.0 * 5.0)
         };
         assert_eq!([turns(within, 7), turns(beyond, 7), turns(within, 14)], [30.0, 50.0, 30.0]);

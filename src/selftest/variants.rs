@@ -184,6 +184,8 @@ pub(super) fn convolutions(trial: &mut Trial<'_>, variant: ConvVariant) -> Resul
         // By twos; backward-data's blocks are whole rows here, with small blocks in the second case. Forward's in the third.
         cases.extend([Case::new([2, 3, 5], [7, 14], 5, 1, 0), Case::new([2, 3, 2], [5, 4], 3, 1, 0)]);
         cases.push(Case::new([1, 2, 3], [6, 5], 5, 1, 4));
+        // And whole rows of more than eight windows, where the output is pooled.
+        cases.push(Case::new([1, 1, 2], [6, 22], 5, 1, 0));
     }
     if variant == ConvVariant::Winograd {
         if own.contains(&ConvVariant::Subgroup) {
