@@ -195,8 +195,8 @@ fn weights_are_read_from_a_uniform_buffer_as_far_as_it_has_room() {
         check_passes_on(&gpu, case);
         let texts = collected.lock().unwrap();
         let held: Vec<bool> =
-            (texts.iter().filter(|(name, text)| name.starts_with("conv2d") && text.contains("fn weight(")))
-                .map(|(_, text)| text.contains("var<uniform> weights"))
+            (texts.iter().filter(|(name, text)| name.starts_with("conv2d") && text.contains("fn table_at(")))
+                .map(|(_, text)| text.contains("var<uniform> table"))
                 .collect();
         assert_eq!(held, [fits && gpu.adapter().is_llvmpipe(); 2], "forward and backward-data of {case:?}");
     }

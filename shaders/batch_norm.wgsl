@@ -10,7 +10,8 @@
 // apply and gradient: in y enough workgroups of 64 for the channel's elements, or fewer that take turns.
 
 struct Params { batch: u32, channels: u32, epsilon: f32, momentum: f32 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 
 // statistics
@@ -52,6 +53,7 @@ fn place(channel: u32, j: u32) -> u32 {
 
 @compute @workgroup_size(64)
 fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let c = group.x;
     let count = p.batch * INNER;
     var sum = 0.0;
@@ -82,6 +84,7 @@ fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 
 @compute @workgroup_size(64)
 fn frozen(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let c = group.x * 64u + lane;
     if c < p.channels { frozen_rstd[c] = 1.0 / sqrt(x[c] + p.epsilon); }
 }
@@ -89,6 +92,7 @@ fn frozen(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 @compute @workgroup_size(64)
 fn apply(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let c = group.x;
     let centre = mean[c];
     let scale = rstd[c];
@@ -102,6 +106,7 @@ fn apply(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
 
 @compute @workgroup_size(64)
 fn sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let c = group.x;
     let centre = mean[c];
     let scale = rstd[c];
@@ -125,6 +130,7 @@ fn sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 @compute @workgroup_size(64)
 fn gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let c = group.x;
     let scale = rstd[c];
     let factor = weight[c] * scale;

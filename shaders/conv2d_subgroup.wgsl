@@ -18,7 +18,7 @@
 // all KW taps: of lenet's second layer 10 reads and 50 products a row rather than 18 and 70.
 //
 // Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. Then
-// weights_storage.wgsl or weights_uniform.wgsl, and how it begins: conv2d_read.wgsl, conv2d_read_normalized.wgsl or conv2d_read_unpooled.wgsl, of which begin_channel is called for each
+// table_storage.wgsl or table_uniform.wgsl, and how it begins: conv2d_read.wgsl, conv2d_read_normalized.wgsl or conv2d_read_unpooled.wgsl, of which begin_channel is called for each
 // channel, then begin_line for each of its lines, from line `first` of the plane on, one after the other, and values for what is
 // in the line. And how it ends: conv2d_store.wgsl, conv2d_store_step.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of
 // sums at once: TALL = 1 or 2, BELOW = TALL - 1, STRIPS = RB / TALL.
@@ -135,7 +135,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             }
             var held: array<f32, WEIGHTS>;
             for (var v = 0u; v < WEIGHTS; v++) { // unroll
-                held[v] = weight(u32(at[v]));
+                held[v] = table_at(u32(at[v]));
                 at[v] += row;
             }
             for (var m = 0u; m < MB; m++) { // unroll

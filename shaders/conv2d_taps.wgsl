@@ -12,7 +12,7 @@
 // rows x XB neighbouring positions. PACKED: extent of the weights of a phase as they lie there; KH, KW: of its taps; S, SO,
 // FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; LINES = (RB - 1) S + KH; WEIGHTS = ceil(MB KH KW / LANES);
 // REST = (MB - 1) RB XB.
-// Put after weights_storage.wgsl or weights_uniform.wgsl.
+// Put after table_storage.wgsl or table_uniform.wgsl.
 // Grid: linear over batch x ceil(grid_h / RB) x ceil(grid_w / XB) in x and y, z = phases_y phases_x ceil(out_c / MB).
 
 struct Params {
@@ -78,7 +78,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         }
         var held: array<f32, WEIGHTS>;
         for (var v = 0u; v < WEIGHTS; v++) { // unroll
-            held[v] = weight(at[v] + c * PACKED * PACKED);
+            held[v] = table_at(at[v] + c * PACKED * PACKED);
         }
         for (var m = 0u; m < MB; m++) { // unroll
             for (var ky = 0u; ky < KH; ky++) { // unroll

@@ -23,7 +23,8 @@ struct Params {
     padding: u32, images: u32,          // images a split
     turns: u32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
@@ -36,6 +37,7 @@ fn padded(plane: u32, iy: i32, ix: i32) -> f32 {
 
 @compute @workgroup_size(LANES)
 fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let c = group.x * LANES + lane;
     let m0 = group.z * MB;
     // Channel plane and place in the row of what this lane reads.

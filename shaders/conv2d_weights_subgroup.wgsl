@@ -26,7 +26,8 @@ struct Params {
     padding: u32, images: u32,          // images a split
     turns: u32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<Stored>;
 @group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
@@ -39,6 +40,7 @@ fn padded(start: u32, inside: bool, ix: i32) -> Value {
 
 @compute @workgroup_size(LANES)
 fn conv2d_weights(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let index = (group.x * LANES + lane) * CB;
     let rows = p.in_c * KH;
     let m0 = group.z * MB;

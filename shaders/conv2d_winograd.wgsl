@@ -43,7 +43,8 @@ struct Params {
     // ROWS and COLUMNS, but not as constants, lest the driver write the loops out.
     rows: u32, columns: u32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(1) var<storage, read> planes: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> made: array<Four>;
 
@@ -68,6 +69,7 @@ fn corner(item: u32, layer: u32) -> vec3<u32> {
 @compute @workgroup_size(LANES)
 fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let i = (group.y * groups.x + group.x) * LANES + lane;
     if 4u * i >= p.items { return; }
     // F times every row of the tiles, then times every column of what came out.
@@ -136,6 +138,7 @@ fn forth(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
 @compute @workgroup_size(LANES)
 fn back(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let i = (group.y * groups.x + group.x) * LANES + lane;
     if 4u * i >= p.items { return; }
     var at = group.z * p.layer_step + i;

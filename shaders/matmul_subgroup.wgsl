@@ -14,7 +14,8 @@
 
 struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32,
                 b_row: u32, c_row: u32, a_step: u32, b_step: u32, c_step: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<Stored4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
@@ -22,6 +23,7 @@ struct Params { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, rows: u32,
 
 @compute @workgroup_size(LANES)
 fn matmul_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let width = p.n / 4u;
     let row0 = group.y * ROWS;
     let column0 = group.x * LANES * COLUMNS + lane;

@@ -12,7 +12,8 @@ struct Params {
     beta1: f32, beta2: f32, epsilon: f32, rate_m: f32, scale_v: f32,   // adam
     rest1: f32, rest2: f32,                             // 1 - beta1 and 1 - beta2, rounded once from f64
 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+var<private> p: Params;
 @group(0) @binding(1) var<storage, read_write> w: array<Value>;
 @group(0) @binding(2) var<storage, read> gradient: array<Value>;
 @group(0) @binding(3) var<storage, read_write> m: array<Value>;
@@ -21,6 +22,7 @@ struct Params {
 @compute @workgroup_size(64)
 fn sgd(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
        @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count { return; }
     let g = gradient[i] + p.decay * w[i];
@@ -36,6 +38,7 @@ fn sgd(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups:
 @compute @workgroup_size(64)
 fn adam(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
+    p = given;
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count { return; }
     var weight = w[i];

@@ -23,20 +23,20 @@ macro_rules! vectors {
     ($name:literal, $after:literal, $($file:literal)+) => {
         [
             [
-                kernel!($name, "stored" "vec4" "weights_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
-                kernel!($name, "stored" "vec2" "weights_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
+                kernel!($name, "stored" "vec4" "table_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
+                kernel!($name, "stored" "vec2" "table_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
             ],
             [
-                kernel!($name, "stored" "vec4" "weights_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
-                kernel!($name, "stored" "vec2" "weights_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
+                kernel!($name, "stored" "vec4" "table_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
+                kernel!($name, "stored" "vec2" "table_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
             ],
         ]
     };
 }
 
 static SUBGROUP: Twins = [
-    both!("scalar" "weights_storage" "conv2d_read" "conv2d_store" "conv2d_subgroup", "rrrw"),
-    both!("scalar" "weights_uniform" "conv2d_read" "conv2d_store" "conv2d_subgroup", "rurw"),
+    both!("scalar" "table_storage" "conv2d_read" "conv2d_store" "conv2d_subgroup", "rrrw"),
+    both!("scalar" "table_uniform" "conv2d_read" "conv2d_store" "conv2d_subgroup", "rurw"),
 ];
 static SUBGROUP_FORWARD: Twins = vectors!("conv2d", "rw", "conv2d_read" "conv2d_store");
 static SUBGROUP_BACKWARD: Twins = vectors!("conv2d_backward_data", "rw", "conv2d_read" "conv2d_store");

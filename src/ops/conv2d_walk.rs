@@ -7,11 +7,11 @@ use super::conv2d::Window;
 use super::conv2d_ends::{Ends, Twins, both};
 use super::subgroup_tile::{Pooling, Walked};
 use super::tiles::{self, ConvVariant};
-use super::{conv2d_coop, conv2d_gemm as gemm, coop, kernel};
+use super::{conv2d_coop, conv2d_gemm as gemm, coop, kernel, table_quads};
 use crate::gpu::{Const, Gpu, Grid, Kernel, Result, Tensor};
 
 static DIRECT: [Kernel; 2] = both!("conv2d", "rrrw");
-static TAPS: Twins = [both!("weights_storage" "conv2d_taps", "rrrw"), both!("weights_uniform" "conv2d_taps", "rurw")];
+static TAPS: Twins = [both!("table_storage" "conv2d_taps", "rrrw"), both!("table_uniform" "conv2d_taps", "rurw")];
 static LANES: [Kernel; 2] = both!("conv2d_lanes", "rrrw");
 
 #[repr(C)]
@@ -172,11 +172,11 @@ impl Walk {
         let (grid_h, grid_w) = (out_h.div_ceil(stride), out_w.div_ceil(stride));
         let phases = rows_of.count * columns.count;
         let extents = [out_c, batch * grid_h * grid_w];
-        let in_uniform = gpu.adapter().is_llvmpipe() && 4 * weights.count() as u64 <= gpu.uniform_limit();
+        let quads = table_quads(gpu, weights);
         let mut consts: Vec<Const> = vec![
             ("KERNEL", self.kernel as u32),
             ("PACKED", self.taps as u32),
-            ("QUADS", if in_uniform { weights.count().div_ceil(4) as u32 } else { 0 }),
+            ("QUADS", quads.unwrap_or(0)),
             ("KH", rows_of.met as u32),
             ("KW", columns.met as u32),
             ("S", self.input_stride as u32),
@@ -205,8 +205,8 @@ impl Walk {
                 consts.extend(tile);
                 let launched = match variant {
                     ConvVariant::Lanes => &LANES[direction],
-                    ConvVariant::Subgroup if self.takes_few_taps() => &TAPS[usize::from(in_uniform)][direction],
-                    ConvVariant::Subgroup => ends.kernel(each, self.flip, in_uniform),
+                    ConvVariant::Subgroup if self.takes_few_taps() => &TAPS[usize::from(quads.is_some())][direction],
+                    ConvVariant::Subgroup => ends.kernel(each, self.flip, quads.is_some()),
                     _ => &DIRECT[direction],
                 };
                 (launched, grid, channels)

@@ -2,11 +2,15 @@
 
 use bytemuck::NoUninit;
 
-use super::{kernel, launch_flat};
+use super::{kernel, launch_flat, table_quads};
 use crate::gpu::{Gpu, GpuError, Kernel, Result, Tensor, Words};
 use crate::random::Purpose;
 
-static GATHER: Kernel = kernel!("gather", "random" "gather", "gather", "rrrrrww");
+/// With the table of values in a storage buffer, and in a uniform one.
+static GATHER: [Kernel; 2] = [
+    kernel!("gather", "random" "table_storage" "gather", "gather", "rrrrrww"),
+    kernel!("gather", "random" "table_uniform" "gather", "gather", "rurrrww"),
+];
 
 /// A data set on the device: bytes four to a word, in one or two buffers.
 #[derive(Clone, Debug)]
@@ -128,21 +132,24 @@ pub fn batch(
     let (x, labels) = (gpu.empty([batch, channels, height, width])?, gpu.empty_words(batch)?);
     let spans = [
         set.parts[0].span(),
+        set.levels.span(),
         set.parts[1].span(),
         set.labels.span(),
         order.span(),
-        set.levels.span(),
         x.span(),
         labels.span(),
     ];
     // Of the set, only this batch's bytes are read.
     gpu.next_work(0, 5 * x.count() + 12 * batch);
+    let quads = table_quads(gpu, &set.levels);
     let consts = [
+        ("QUADS", quads.unwrap_or(0)),
+        ("PARTS", if set.images_in_first < set.count { 2 } else { 1 }),
         ("AUGMENT", u32::from(augment.is_some())),
         ("CHANNELS", channels as u32),
         ("HEIGHT", height as u32),
         ("WIDTH", width as u32),
     ];
-    launch_flat(gpu, &GATHER, &consts, &params, &spans, x.count() / 4)?;
+    launch_flat(gpu, &GATHER[usize::from(quads.is_some())], &consts, &params, &spans, x.count() / 4)?;
     Ok((x, labels))
 }

@@ -70,6 +70,13 @@ fn lanes(gpu: &Gpu) -> u32 {
     if gpu.adapter().is_software() { 8 } else { 32 }
 }
 
+/// By fours, the numbers of an array that a kernel is to find in `shaders/table_uniform.wgsl`; nothing where that is no gain, or
+/// has no room for it.
+fn table_quads(gpu: &Gpu, table: &Tensor) -> Option<u32> {
+    let fits = 4 * table.count() as u64 <= gpu.uniform_limit();
+    (fits && gpu.adapter().is_llvmpipe()).then_some(table.count().div_ceil(4) as u32)
+}
+
 /// Checks that a tensor has four dimensions and returns them.
 fn dims4(operation: &'static str, what: &str, tensor: &Tensor) -> Result<[usize; 4]> {
     <[usize; 4]>::try_from(tensor.dims()).map_err(|_| {

@@ -25,7 +25,7 @@ sources! {
     "coop8" "coop_scale" "cross_entropy" "displace" "dropout" "elementwise" "fill" "gather" "kl_divergence" "margin" "matmul" "matmul_blocked" "matmul_coop"
     "matmul_nn" "matmul_nt" "matmul_nt_subgroup" "matmul_shared" "matmul_split_k" "matmul_subgroup" "matmul_tiled"
     "max_of_four" "max_pool" "max_pool_pairs" "mse" "noise" "normalize" "optimizer" "pack_winners" "peak" "perturb" "random" "reduce"
-    "scalar" "select" "side_by_side" "sign_step" "stored" "tree" "vec2" "vec4" "weights_storage" "weights_uniform" "wide" "winograd_1" "winograd_2"
+    "scalar" "select" "side_by_side" "sign_step" "stored" "table_storage" "table_uniform" "tree" "vec2" "vec4" "wide" "winograd_1" "winograd_2"
 }
 
 impl Source {
