@@ -32,7 +32,7 @@ MUTATIONS = [
     ("missing launch: a gradient of which the last part was taken through its ReLU counts as all of it", "src/autograd/tape.rs",
      "before && passed", "passed", ["gate"]),
     ("swapped columns: of a block that is a whole row, each column of x meets its right neighbour's taps",
-     "shaders/conv2d_subgroup.wgsl", "w[kx] * line[r * SPAN + s];", "w[kx] * line[r * SPAN + (s + 1u) % SPAN];", ["conv2d"]),
+     "shaders/conv2d_subgroup.wgsl", "w[kx] * line[r * SPAN + s];", "w[kx] * line[r * SPAN + select(s, (s + 1u) % SPAN, BESIDE > 0u)];", ["conv2d"]),
     ("missing tap: of a line of x, each value leaves out the last tap of the first sum that it meets", "shaders/conv2d_subgroup.wgsl",
      "kx < min(s + BESIDE + 1u, KW)", "kx < min(s + BESIDE, KW)", ["conv2d"]),
     ("swapped weights: of four in a uniform buffer, each pair", "shaders/table_uniform.wgsl",

@@ -12,7 +12,8 @@
 // positions and the line itself (so KW is 1, 5, 9 ...) all are multiples of four, a line is read and stored by fours: four
 // values that lie side by side cost a software adapter as much as two that do not. And by twos where all are even.
 // Sums take their turns by rows, and within a row along its line of x: a value meets all its taps before the next does. So KW
-// sums are under way at a time, whatever XB is, and fit a processor's registers beside the weights of a row of taps.
+// sums are under way at a time, whatever XB is, and fit a processor's registers beside the weights of a row of taps. (Where
+// S > 1, one sum after the other meets its taps.)
 // Where a block is a whole row and the padding all that the kernel reaches (backward-data of a convolution without padding),
 // the columns of x that are padding are the same for all lanes. Then a line is the columns inside alone, each of which meets
 // all KW taps: of lenet's second layer 10 reads and 50 products a row rather than 18 and 70.

@@ -172,11 +172,11 @@ impl Walk {
         let (grid_h, grid_w) = (out_h.div_ceil(stride), out_w.div_ceil(stride));
         let phases = rows_of.count * columns.count;
         let extents = [out_c, batch * grid_h * grid_w];
-        let quads = table_quads(gpu, weights);
+        // Kernels that do not read them so are to stay the same whatever the number of weights.
+        let quads = if variant == ConvVariant::Subgroup { table_quads(gpu, weights) } else { None };
         let mut consts: Vec<Const> = vec![
             ("KERNEL", self.kernel as u32),
             ("PACKED", self.taps as u32),
-            ("QUADS", quads.unwrap_or(0)),
             ("KH", rows_of.met as u32),
             ("KW", columns.met as u32),
             ("S", self.input_stride as u32),
@@ -186,6 +186,7 @@ impl Walk {
             ("BIAS", u32::from(bias.is_some())),
             ("RELU", u32::from(relu)),
         ];
+        consts.extend(quads.map(|quads| ("QUADS", quads)));
         let (step_consts, step) = ends.step();
         consts.extend(step_consts);
         let (launched, grid, channels) = match variant {

@@ -32,7 +32,7 @@ pub enum Pooling {
 }
 
 /// Nanoseconds for eight lanes, fitted to the times of 54 tiles of lenet's convolutions on either Mesa, which they foretell
-/// within 8 % (`shaders/NOTES.md`, 2026-11-30).
+/// within 8 % (root mean square; `shaders/NOTES.md`, 2026-11-30).
 struct Prices {
     /// A value of x, read by fours; by other vectors [`READ`] times as much.
     read: f64,
@@ -183,8 +183,8 @@ impl Walked {
         // Values of a line, and how many of them a row's sums meet at each tap.
         let [span, met] = self.whole(positions).map_or([positions + kw - 1, positions], |width| [width; 2]);
         let (span, products) = (span as f64, (rows * channels * met * kw) as f64);
-        // Of a pooled gradient two lines come of as many values as windows, in vectors half as wide. And of a window's four
-        // sums one is stored, and its place, in such vectors, too.
+        // Of a pooled gradient two lines come of half as many values, in vectors half as wide, and of the winners' words, which are
+        // taken to cost as much again. And of a window's four sums one is stored, and its place, in such vectors, too.
         let by = self.at_a_time(positions).ilog2() as usize;
         let (line, stores) = match self.pooling {
             Pooling::None => (span * prices.read * READ[by], sums * prices.store * STORE[by]),
@@ -272,6 +272,7 @@ mod tests {
         let hidden = Walked { channels: [16, 6], grid: [14, 14], padding: 4, ..CONV1 };
         assert_eq!([pixels, hidden].map(|walked| read(walked, MESA_22)), [Some([2, 32, 3]), Some([2, 14, 6])]);
         assert!([pixels, hidden].iter().all(|&walked| read(walked, OTHERS).is_some()));
+        assert_eq!(read(pixels, MESA_25), Some([1, 32, 3]));
         for odd in [Walked { grid: [32, 31], ..pixels }, Walked { padding: 3, ..pixels }] {
             assert_eq!(read(odd, MESA_22), None);
         }
