@@ -136,7 +136,7 @@ mod tests {
     fn where_a_loop_starts_and_ends_may_depend_on_those_around_it() {
         let source = "for (var s = 0u; s < N + 2u; s++) { // unroll
             for (var k = max(s, N - 1u) - LAST; k < min(3u, s + 1u); k++) { // unroll\n x[s - k]; }\n}";
-        let out = unroll(&source, &[("N", 4), ("LAST", 3)]).unwrap();
+        let out = unroll(source, &[("N", 4), ("LAST", 3)]).unwrap();
         let pairs: Vec<(u32, u32)> = (0..6).flat_map(|s| (0..3).map(move |k| (s, k))).collect();
         let wanted = pairs.iter().filter(|(s, k)| s >= k && s - k < 4);
         assert_eq!(out.matches("x[s - k];").count(), wanted.count());
