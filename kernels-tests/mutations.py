@@ -38,7 +38,7 @@ MUTATIONS = [
     ("swapped weights: of four in a uniform buffer, each pair", "shaders/table_uniform.wgsl",
      "[i % 4u]", "[(i % 4u) ^ 1u]", ["conv2d"]),
     ("wrong bound: weights that fill a uniform buffer to its last byte do not fit", "src/ops/mod.rs",
-     "as u64 <= gpu.uniform_limit()", "as u64 < gpu.uniform_limit()", ["conv2d"]),
+     "4 * table.count() as u64 <= gpu.uniform_limit()", "(4 * table.count() as u64) < gpu.uniform_limit()", ["conv2d"]),
     ("missing word: of a line of more than eight windows, the first word of winners serves all", "shaders/conv2d_read_unpooled.wgsl",
      "word(row, (across >> 3u) + i32(k), is_row)", "word(row, across >> 3u, is_row)", ["conv2d_max_pool"]),
     ("missing part: pictures of the second buffer are read from the first", "shaders/gather.wgsl",
