@@ -19,9 +19,9 @@
 // all KW taps: of lenet's second layer 10 reads and 50 products a row rather than 18 and 70.
 //
 // Needs scalar.wgsl, vec2.wgsl or vec4.wgsl before it: EACH is how many values a read or a store has, 1, 2 or 4. Then
-// table_storage.wgsl or table_uniform.wgsl, and how it begins: conv2d_read.wgsl, conv2d_read_normalized.wgsl or conv2d_read_unpooled.wgsl, of which begin_channel is called for each
-// channel, then begin_line for each of its lines, from line `first` of the plane on, one after the other, and values for what is
-// in the line. And how it ends: conv2d_store.wgsl, conv2d_store_step.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of
+// table_storage.wgsl or table_uniform.wgsl, and how it begins: conv2d_read.wgsl, conv2d_read_normalized.wgsl or
+// conv2d_read_unpooled.wgsl, of which begin_channel is called for each channel, then begin_line for each of its lines, from line
+// `first` of the plane on, one after the other, and values for what is in the line. And how it ends: conv2d_store.wgsl, conv2d_store_step.wgsl, or conv2d_store_pooled.wgsl, which takes two rows of
 // sums at once: TALL = 1 or 2, BELOW = TALL - 1, STRIPS = RB / TALL.
 // A workgroup is one subgroup: LANES is the adapter's subgroup size. One invocation: MB channels x RB neighbouring
 // rows x XB neighbouring positions. KERNEL, KH, KW, S, SO, FLIP, SPAN, BIAS, RELU: as in conv2d.wgsl; TURNED = 1 where FLIP = 1

@@ -17,19 +17,18 @@ pub(super) use both;
 /// Kernels that do the same with weights in a storage buffer, and in a uniform one.
 pub(super) type Twins = [[Kernel; 2]; 2];
 
-/// By fours and by twos, with weights in a storage buffer, and in a uniform one. Access is that of `x`, and that of what follows
-/// the weights.
+/// By fours and by twos, with weights in a storage buffer, and in a uniform one. Access is that of what follows the weights.
 macro_rules! vectors {
     ($name:literal, $after:literal, $($file:literal)+) => {
         [
-            [
-                kernel!($name, "stored" "vec4" "table_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
-                kernel!($name, "stored" "vec2" "table_storage" $($file)+ "conv2d_subgroup", "conv2d", concat!("rr", $after)),
-            ],
-            [
-                kernel!($name, "stored" "vec4" "table_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
-                kernel!($name, "stored" "vec2" "table_uniform" $($file)+ "conv2d_subgroup", "conv2d", concat!("ru", $after)),
-            ],
+            vectors!(@ $name, concat!("rr", $after), "table_storage" $($file)+),
+            vectors!(@ $name, concat!("ru", $after), "table_uniform" $($file)+),
+        ]
+    };
+    (@ $name:literal, $access:expr, $($file:literal)+) => {
+        [
+            kernel!($name, "stored" "vec4" $($file)+ "conv2d_subgroup", "conv2d", $access),
+            kernel!($name, "stored" "vec2" $($file)+ "conv2d_subgroup", "conv2d", $access),
         ]
     };
 }

@@ -53,7 +53,8 @@ struct Prices {
     alike: f64,
 }
 
-/// By the instructions that llvmpipe makes of a read of one, two (a word of 64 bits) and four values, and of a store.
+/// By the instructions for each value that llvmpipe of Mesa 22 makes of a read of one, two (a word of 64 bits) and four values, and
+/// of a store.
 const READ: [f64; 3] = [160.0 / 56.0, 80.0 / 56.0, 1.0];
 const STORE: [f64; 3] = [128.0 / 74.0, 92.0 / 74.0, 1.0];
 
