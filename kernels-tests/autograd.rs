@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::cases::refused;
 use common::{assert_close, check_gradients, gpu, operand};
-use shadegrad::autograd::{BatchNorm, Tape, Var};
+use shadegrad::autograd::{BatchNorm, Start, Tape, Var};
 use shadegrad::gpu::{Gpu, GpuError, GpuOptions, Result, Shape, Tensor};
 use shadegrad::models::architecture;
 use shadegrad::nn::{Architecture, Layer, Mode, Network, Optimizer, OptimizerKind, Task};
@@ -365,6 +365,27 @@ fn a_loss_of_many_elements_counts_as_their_sum() {
     let sum = tape.reduce(each, Reduction::Sum, 0).unwrap();
     let gradient = |loss| gpu.read(tape.backward(loss, &[z]).unwrap().of(z).unwrap()).unwrap();
     assert_eq!(gradient(each), gradient(sum));
+}
+
+#[test]
+fn a_walk_may_begin_with_a_gradient_instead_of_a_loss() {
+    let gpu = gpu();
+    let tape = Tape::new(&gpu);
+    let (x, labels) = (leaf(&tape, 1, [5, 7]), gpu.words(&[0, 6, 3, 3, 1]).unwrap());
+    let z = tape.activation(x, Activation::Tanh).unwrap();
+    let gradients = |start: Start| {
+        let found = tape.backward(start, &[x, z]).unwrap();
+        [x, z].map(|var| gpu.read(found.of(var).unwrap()).unwrap())
+    };
+    let of_the_loss = gradients(tape.cross_entropy(z, &labels, 0.1).unwrap().into());
+    assert_eq!(gradients(tape.cross_entropy_start(z, &labels, 0.1).unwrap()), of_the_loss);
+    let given = gpu.tensor([5, 7], &of_the_loss[1]).unwrap();
+    assert_eq!(gradients(Start::given(z, given.clone())), of_the_loss);
+    assert_eq!(gpu.read(&given).unwrap(), of_the_loss[1], "it is still what it was");
+
+    let flat = given.reshape([35]).unwrap();
+    refused(tape.backward(Start::given(z, flat), &[x]), &["backward", "to begin with", "[35]", "[5, 7]"]);
+    refused(tape.cross_entropy_start(z, &gpu.words(&[0]).unwrap(), 0.1), &["cross_entropy", "1 labels", "5 rows"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use common::{assert_close, check_gradients, gpu, operand, random};
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use shadegrad::autograd::Tape;
 use shadegrad::gpu::Shape;
-use shadegrad::ops::cross_entropy;
+use shadegrad::ops::cross_entropy::{self, Upstream};
 use shadegrad::selftest::reference::cross_entropy::{gradient, labels, losses};
 
 /// Rows, classes and smoothing.
@@ -28,9 +28,13 @@ fn each_row_has_its_loss_and_gradient() {
 
         let (upstream, weights) = operand(&gpu, 2, [rows]);
         let dlogits = gpu.empty([rows, classes]).unwrap();
-        cross_entropy::backward(&gpu, &logits, &words, smoothing, &upstream, false, &dlogits).unwrap();
+        cross_entropy::backward(&gpu, &logits, &words, smoothing, Upstream::Each(&upstream), &dlogits).unwrap();
         let wanted = gradient(&values, &marks, smoothing, |row| f64::from(weights[row]));
         assert_close("gradient", &gpu.read(&dlogits).unwrap(), &wanted, classes);
+
+        cross_entropy::backward(&gpu, &logits, &words, smoothing, Upstream::Sum, &dlogits).unwrap();
+        let wanted = gradient(&values, &marks, smoothing, |_| 1.0);
+        assert_close("gradient of the sum", &gpu.read(&dlogits).unwrap(), &wanted, classes);
     });
 }
 
@@ -80,7 +84,7 @@ fn large_logits_neither_overflow_nor_vanish() {
             let loss = cross_entropy::forward(&gpu, &logits, &words, smoothing).unwrap();
             assert_close("loss", &gpu.read(&loss).unwrap(), &losses(&values, &marks, smoothing), 3);
             let (one, dlogits) = (gpu.filled([1], 1.0).unwrap(), gpu.empty([6, 3]).unwrap());
-            cross_entropy::backward(&gpu, &logits, &words, smoothing, &one, true, &dlogits).unwrap();
+            cross_entropy::backward(&gpu, &logits, &words, smoothing, Upstream::Mean(&one), &dlogits).unwrap();
             let wanted = gradient(&values, &marks, smoothing, |_| 1.0 / 6.0);
             assert_close("gradient", &gpu.read(&dlogits).unwrap(), &wanted, 3);
         }
@@ -140,9 +144,9 @@ fn wrong_operands_are_errors_that_name_them() {
     }
 
     let [one, two] = [1, 2].map(|count| gpu.zeros([count]).unwrap());
-    let backward = |upstream, mean, out| cross_entropy::backward(&gpu, &logits, &three, 0.0, upstream, mean, out);
+    let backward = |upstream, out| cross_entropy::backward(&gpu, &logits, &three, 0.0, upstream, out);
     let name = "cross_entropy_backward";
-    refused(backward(&two, false, &logits), &[name, "gradient", "[2]", "[3]"]);
-    refused(backward(&two, true, &logits), &[name, "gradient", "[2]", "[1]"]);
-    refused(backward(&one, true, &flat), &[name, "result", "[30]", "[3, 10]"]);
+    refused(backward(Upstream::Each(&two), &logits), &[name, "gradient", "[2]", "[3]"]);
+    refused(backward(Upstream::Mean(&two), &logits), &[name, "gradient", "[2]", "[1]"]);
+    refused(backward(Upstream::Mean(&one), &flat), &[name, "result", "[30]", "[3, 10]"]);
 }

@@ -1,6 +1,7 @@
 // cross_entropy: loss[n] = logsumexp(z) - (1 - s) z[label] - (s / C) sum of z, for logits z[n, 0..C]: log-softmax
 // and negative log-likelihood in one, with label smoothing s (Szegedy et al. 2016, as PyTorch has it).
-// Backward: dz = (softmax(z) - (1 - s) onehot - s / C) g, with g = dloss[n], or dloss[0] / N for the mean (MEAN = 1).
+// Backward: dz = (softmax(z) - (1 - s) onehot - s / C) g, with g = dloss[n] (UPSTREAM = 0), dloss[0] / N for the mean (1),
+// or 1 for the sum (2).
 // Grid: linear over the rows, 64 invocations a workgroup; one invocation a row.
 
 struct Params { rows: u32, classes: u32, smoothing: f32 }
@@ -44,8 +45,9 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
     let top = maximum(start);
     var sum = 0.0;
     for (var c = 0u; c < p.classes; c++) { sum += exp(logits[start + c] - top); }
-    var g = 0.0;
-    if MEAN == 1u { g = dloss[0] / f32(p.rows); } else { g = dloss[n]; }
+    var g = 1.0;
+    if UPSTREAM == 0u { g = dloss[n]; }
+    if UPSTREAM == 1u { g = dloss[0] / f32(p.rows); }
     for (var c = 0u; c < p.classes; c++) {
         let target_share = p.smoothing / f32(p.classes) + select(0.0, 1.0 - p.smoothing, c == labels[n]);
         dlogits[start + c] = (exp(logits[start + c] - top) / sum - target_share) * g;

@@ -1,7 +1,7 @@
 //! Attacks for adversarial training: unchecked and without a copy to the host, the model in evaluation mode. A gradient
 //! that is not finite ends as a loss that is not.
 
-use crate::autograd::{Tape, Var};
+use crate::autograd::{Start, Tape, Var};
 use crate::gpu::{Gpu, Result, Tensor, Words};
 use crate::nn::{Mode, Network};
 use crate::ops::elementwise;
@@ -34,7 +34,7 @@ impl Ascent {
         source: Source,
     ) -> Result<Tensor> {
         let start = perturb::random_start(gpu, x, self.eps as f32, source)?;
-        self.climb(gpu, network, (x, start), |tape, logits| tape.cross_entropy(logits, labels, 0.0))
+        self.climb(gpu, network, (x, start), |tape, logits| tape.cross_entropy_start(logits, labels, 0.0))
     }
 
     /// Up KL(prediction for `x` || prediction for the attacked picture) from a normal start of deviation 0.001 around `x`
@@ -55,22 +55,24 @@ impl Ascent {
         // As in the paper's program, the start itself may leave [0, 1]; no step does.
         let start = elementwise::add(gpu, x, &elementwise::scale(gpu, &noise, TRADES_START, 0.0)?)?;
         drop(noise);
-        self.climb(gpu, network, (x, start), |tape, logits| tape.kl_divergence(tape.leaf(&clean), logits))
+        self.climb(gpu, network, (x, start), |tape, logits| {
+            tape.kl_divergence(tape.leaf(&clean), logits).map(Start::from)
+        })
     }
 
-    /// From `start`, along the signs of the gradient of what `loss` makes of the logits.
+    /// From `start`, along the signs of the gradient of what `slope` makes of the logits.
     fn climb(
         self,
         gpu: &Gpu,
         network: &Network,
         (x, start): (&Tensor, Tensor),
-        loss: impl Fn(&Tape, Var) -> Result<Var>,
+        slope: impl Fn(&Tape, Var) -> Result<Start>,
     ) -> Result<Tensor> {
         let (length, ball) = (self.step_size as f32, Some(Ball { centre: x, eps: self.eps as f32 }));
         let mut at = start;
         for _ in 0..self.steps {
             let moved = gpu.empty(x.shape())?;
-            step_along_signs(gpu, (network, Mode::Evaluation), &loss, Step { x: &at, length, ball }, &moved)?;
+            step_along_signs(gpu, (network, Mode::Evaluation), &slope, Step { x: &at, length, ball }, &moved)?;
             at = moved;
         }
         Ok(at)

@@ -154,8 +154,8 @@ impl Batch<'_> {
 
     /// The gradient of the summed cross-entropy at the clean pictures, [N, C, H, W]. It serves for any epsilon.
     pub fn gradient(&self, aim: &Aim) -> Result<Tensor> {
-        let loss = self.tape.cross_entropy(self.output, &aim.labels, 0.0)?;
-        Ok(slope(&self.tape, loss, self.input)?)
+        let start = self.tape.cross_entropy_start(self.output, &aim.labels, 0.0)?;
+        Ok(slope(&self.tape, start, self.input)?)
     }
 
     /// One step of `eps`, in the run's convention, along the gradient that [`Batch::gradient`] found for this aim.
@@ -176,9 +176,9 @@ impl Batch<'_> {
     /// A step along the signs of the gradient at its pixels, in the run's mode.
     pub(super) fn step(&self, aim: &Aim, step: Step<'_>) -> GpuResult<Tensor> {
         let Attacker { gpu, network, .. } = *self.attacker;
-        let loss = |tape: &Tape, logits| tape.cross_entropy(logits, &aim.labels, 0.0);
+        let start = |tape: &Tape, logits| tape.cross_entropy_start(logits, &aim.labels, 0.0);
         let moved = gpu.empty(step.x.shape())?;
-        step_along_signs(gpu, (network, self.attacker.mode(self.first)), loss, step, &moved)?;
+        step_along_signs(gpu, (network, self.attacker.mode(self.first)), start, step, &moved)?;
         self.attacker.settle()?;
         Ok(moved)
     }

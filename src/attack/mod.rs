@@ -25,7 +25,7 @@ mod deepfool;
 mod method;
 mod search;
 
-use crate::autograd::{Tape, Var};
+use crate::autograd::{Start, Tape, Var};
 use crate::gpu::{Gpu, GpuError, Result as GpuResult, Tensor, Words};
 use crate::nn::{Mode, Network};
 use crate::ops::perturb::Step;
@@ -137,36 +137,36 @@ pub fn input_gradient(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, 
     let tape = Tape::new(gpu);
     let (bound, input) = (network.bind(&tape)?, tape.leaf(x));
     let logits = network.forward(&tape, &bound, input, mode)?;
-    slope(&tape, tape.cross_entropy(logits, labels, 0.0)?, input)
+    slope(&tape, tape.cross_entropy_start(logits, labels, 0.0)?, input)
 }
 
-/// Takes a step along the signs of the gradient by its pixels of what `loss` makes of the logits, and writes what it moves to
+/// Takes a step along the signs of the gradient by its pixels of what `start` makes of the logits, and writes what it moves to
 /// `out`. The gradient is that by the normalised pixels, which has the same signs: it saves a pass over them.
 fn step_along_signs(
     gpu: &Gpu,
     (network, mode): (&Network, Mode),
-    loss: impl FnOnce(&Tape, Var) -> GpuResult<Var>,
+    start: impl FnOnce(&Tape, Var) -> GpuResult<Start>,
     step: Step<'_>,
     out: &Tensor,
 ) -> GpuResult<()> {
     let tape = Tape::new(gpu);
     let (bound, input) = (network.bind(&tape)?, network.normalized(&tape, tape.leaf(step.x))?);
     let logits = network.forward_normalized(&tape, &bound, input, mode)?;
-    tape.backward_step(loss(&tape, logits)?, input, step, out)
+    tape.backward_step(start(&tape, logits)?, input, step, out)
 }
 
-/// The gradient of `loss` (its sum) by `input`.
-fn slope(tape: &Tape, loss: Var, input: Var) -> GpuResult<Tensor> {
-    let found = tape.backward(loss, &[input])?.of(input).cloned();
+/// The gradient by `input`.
+fn slope(tape: &Tape, start: impl Into<Start>, input: Var) -> GpuResult<Tensor> {
+    let found = tape.backward(start, &[input])?.of(input).cloned();
     found.ok_or_else(|| GpuError::operand("attack", "the loss does not depend on the pixels"))
 }
 
 /// FGSM away from the labels, unchecked and without a copy to the host, for adversarial training: the model is in
 /// evaluation mode; the pictures are written to `out`, which has the shape of `x` and is not its memory.
 pub fn fgsm_into(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, eps: f64, out: &Tensor) -> GpuResult<()> {
-    let loss = |tape: &Tape, logits| tape.cross_entropy(logits, labels, 0.0);
+    let start = |tape: &Tape, logits| tape.cross_entropy_start(logits, labels, 0.0);
     let step = Step { x, length: eps as f32, ball: None };
-    step_along_signs(gpu, (network, Mode::Evaluation), loss, step, out)
+    step_along_signs(gpu, (network, Mode::Evaluation), start, step, out)
 }
 
 /// The logits of `x` in evaluation mode, row after row. They may be anything: [`Batch::logits_of`] checks them.

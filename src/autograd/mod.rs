@@ -8,4 +8,4 @@ mod tape;
 mod value;
 
 pub use record::BatchNorm;
-pub use tape::{Gradients, Tape, Var};
+pub use tape::{Gradients, Start, Tape, Var};

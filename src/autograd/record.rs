@@ -1,11 +1,12 @@
 //! The tape's operations: each calls its file in `ops` and records the backward rule beside it.
 
-use super::tape::{Rule, Tape, Var, Wanted};
+use super::tape::{Rule, Start, Tape, Var, Wanted};
 use super::value::Value;
 use crate::gpu::{Gpu, Result, Shape, Tensor, Words};
 use crate::ops::activation::{self, Activation};
 use crate::ops::batch_norm::{self, Running, Settings};
 use crate::ops::conv2d::{self, Window};
+use crate::ops::cross_entropy::Upstream;
 use crate::ops::dropout::{self, Mask};
 use crate::ops::elementwise;
 use crate::ops::matmul::{Epilogue, Operand, matmul, matmul_into, plain, transposed};
@@ -295,7 +296,9 @@ impl Tape {
         let labels = labels.clone();
         Ok(self.record(loss, &[logits], || {
             let shape = z.shape();
-            shaped(shape, move |gpu, dy, dz| cross_entropy::backward(gpu, &z, &labels, smoothing, dy, false, dz))
+            shaped(shape, move |gpu, dy, dz| {
+                cross_entropy::backward(gpu, &z, &labels, smoothing, Upstream::Each(dy), dz)
+            })
         }))
     }
 
@@ -307,8 +310,19 @@ impl Tape {
         let labels = labels.clone();
         Ok(self.record(loss, &[logits], || {
             let shape = z.shape();
-            shaped(shape, move |gpu, dy, dz| cross_entropy::backward(gpu, &z, &labels, smoothing, dy, true, dz))
+            shaped(shape, move |gpu, dy, dz| {
+                cross_entropy::backward(gpu, &z, &labels, smoothing, Upstream::Mean(dy), dz)
+            })
         }))
+    }
+
+    /// Where a walk back begins whose loss is the sum over the rows of [`Tape::cross_entropy`], for who does not ask what the
+    /// loss is: it is not computed.
+    pub fn cross_entropy_start(&self, logits: Var, labels: &Words, smoothing: f32) -> Result<Start> {
+        let z = self.get("cross_entropy", logits)?;
+        let gradient = self.gpu.empty(z.shape())?;
+        cross_entropy::backward(&self.gpu, &z, labels, smoothing, Upstream::Sum, &gradient)?;
+        Ok(Start::given(logits, gradient))
     }
 
     /// How far each row is from being taken for another class (`sign` 1), or for its label (-1): [N].

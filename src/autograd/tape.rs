@@ -16,6 +16,27 @@ pub struct Var {
     graph: u64,
 }
 
+/// Where a walk back begins: at a loss, whose elements' sum is what is differentiated, or at a variable of which one has the
+/// gradient.
+#[derive(Clone, Debug)]
+pub struct Start {
+    at: Var,
+    gradient: Option<Tensor>,
+}
+
+impl Start {
+    /// At a variable whose gradient, of its shape, is known.
+    pub fn given(at: Var, gradient: Tensor) -> Self {
+        Self { at, gradient: Some(gradient) }
+    }
+}
+
+impl From<Var> for Start {
+    fn from(loss: Var) -> Self {
+        Self { at: loss, gradient: None }
+    }
+}
+
 /// What a backward rule is told: which inputs want a gradient, and where to put it.
 pub(super) struct Wanted<'a> {
     gpu: &'a Gpu,
@@ -203,20 +224,20 @@ impl Tape {
         self.get("value", var)
     }
 
-    /// The gradients of `loss` (summed, if it has more than one element) with respect to the `wanted` variables: leaves, or what
-    /// was made of them.
+    /// The gradients of a loss (summed, if it has more than one element), or as they go on from `start`, with respect to the
+    /// `wanted` variables: leaves, or what was made of them.
     ///
-    /// Only nodes between `loss` and a wanted variable are visited. A parameter that the loss does not depend
+    /// Only nodes between the start and a wanted variable are visited. A parameter that the loss does not depend
     /// on gets zeros in its slot.
-    pub fn backward(&self, loss: Var, wanted: &[Var]) -> Result<Gradients> {
-        self.walk(loss, wanted, None).map(|(gradients, _)| gradients)
+    pub fn backward(&self, start: impl Into<Start>, wanted: &[Var]) -> Result<Gradients> {
+        self.walk(start.into(), wanted, None).map(|(gradients, _)| gradients)
     }
 
-    /// Takes a step along the signs of the gradient of `loss` (as of [`Tape::backward`]) with respect to `variable`, and writes what
-    /// it moves to `out`, which has the variable's shape and is not the memory of the step's own tensors. The operation that makes
-    /// the gradient may take the step as it stores.
-    pub fn backward_step(&self, loss: Var, variable: Var, step: Step<'_>, out: &Tensor) -> Result<()> {
-        let (gradients, is_taken) = self.walk(loss, &[variable], Some(Move { index: variable.index, step, out }))?;
+    /// Takes a step along the signs of the gradient, as of [`Tape::backward`], with respect to `variable`, and writes what it moves to
+    /// `out`, which has the variable's shape and is not the memory of the step's own tensors. The operation that makes the gradient may take the step as it stores.
+    pub fn backward_step(&self, start: impl Into<Start>, variable: Var, step: Step<'_>, out: &Tensor) -> Result<()> {
+        let (gradients, is_taken) =
+            self.walk(start.into(), &[variable], Some(Move { index: variable.index, step, out }))?;
         if is_taken {
             return Ok(());
         }
@@ -227,7 +248,8 @@ impl Tape {
     }
 
     /// The walk itself. Whether an operation took the step, if there is one.
-    fn walk(&self, loss: Var, wanted: &[Var], step: Option<Move<'_>>) -> Result<(Gradients, bool)> {
+    fn walk(&self, start: Start, wanted: &[Var], step: Option<Move<'_>>) -> Result<(Gradients, bool)> {
+        let Start { at: loss, gradient } = start;
         self.check("backward", loss)?;
         if !self.recording {
             return Err(GpuError::operand("backward", "an evaluation tape keeps no graph to walk"));
@@ -253,9 +275,16 @@ impl Tape {
 
         let mut gradients: Vec<Option<Arrived>> = vec![None; nodes.len()];
         // A loss that is itself a parameter has a slot, too.
-        let ones = self.gpu.filled(nodes[loss.index].value.shape(), 1.0)?;
+        let shape = nodes[loss.index].value.shape();
+        let gradient = match gradient {
+            Some(gradient) => {
+                GpuError::expect_shape("backward", "the gradient to begin with", gradient.shape(), shape)?;
+                gradient
+            }
+            None => self.gpu.filled(shape, 1.0)?,
+        };
         let slot = nodes[loss.index].slot.as_ref().filter(|_| reaches[loss.index]);
-        gradients[loss.index] = Some(Arrived(self.join(None, ones, slot)?, false));
+        gradients[loss.index] = Some(Arrived(self.join(None, gradient, slot)?, false));
         let mut found = HashMap::new();
         for index in (0..=loss.index).rev() {
             let node = &nodes[index];

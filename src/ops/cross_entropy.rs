@@ -32,24 +32,39 @@ pub fn forward(gpu: &Gpu, logits: &Tensor, labels: &Words, smoothing: f32) -> Re
     let params = params(logits, labels, smoothing)?;
     let loss = gpu.empty([params.rows as usize])?;
     let spans = [logits.span(), labels.span(), loss.span()];
-    launch_flat(gpu, &FORWARD, &[("MEAN", 0)], &params, &spans, params.rows as usize)?;
+    launch_flat(gpu, &FORWARD, &[("UPSTREAM", 0)], &params, &spans, params.rows as usize)?;
     Ok(loss)
 }
 
-/// The logits' gradient. `dloss` is [N], or [1] when the loss was the mean over the rows (`mean`).
+/// What the gradient of the loss is, whose backward pass is wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Upstream<'a> {
+    /// That by each row's loss, [N].
+    Each(&'a Tensor),
+    /// That by the mean over the rows, [1].
+    Mean(&'a Tensor),
+    /// One by each row's loss: the loss is their sum, and the end of the way.
+    Sum,
+}
+
+/// The logits' gradient.
 pub fn backward(
     gpu: &Gpu,
     logits: &Tensor,
     labels: &Words,
     smoothing: f32,
-    dloss: &Tensor,
-    mean: bool,
+    upstream: Upstream<'_>,
     dlogits: &Tensor,
 ) -> Result<()> {
     let params = params(logits, labels, smoothing)?;
-    let losses = if mean { 1 } else { params.rows as usize };
-    GpuError::expect_shape("cross_entropy_backward", "the gradient", dloss.shape(), [losses].into())?;
+    let (number, dloss, shape) = match upstream {
+        Upstream::Each(dloss) => (0, dloss, [params.rows as usize].into()),
+        Upstream::Mean(dloss) => (1, dloss, [1].into()),
+        // Something must be bound all the same; the kernel does not read it.
+        Upstream::Sum => (2, logits, logits.shape()),
+    };
+    GpuError::expect_shape("cross_entropy_backward", "the gradient", dloss.shape(), shape)?;
     GpuError::expect_shape("cross_entropy_backward", "the result", dlogits.shape(), logits.shape())?;
     let spans = [logits.span(), labels.span(), dloss.span(), dlogits.span()];
-    launch_flat(gpu, &BACKWARD, &[("MEAN", u32::from(mean))], &params, &spans, params.rows as usize)
+    launch_flat(gpu, &BACKWARD, &[("UPSTREAM", number)], &params, &spans, params.rows as usize)
 }

@@ -10,6 +10,7 @@ use super::reference::{mse as errors, random};
 use super::trial::{Subject, Trial, Within, amid, operand};
 use crate::gpu::{Gpu, Result, Shape, Tensor};
 use crate::ops::batch_norm::{self, Running, Saved, Settings};
+use crate::ops::cross_entropy::Upstream;
 use crate::ops::gather::{self, Augment, ByteSet};
 use crate::ops::pool;
 use crate::ops::reduce::{self, Reduction};
@@ -176,7 +177,13 @@ pub(super) fn losses_and_gradients(trial: &mut Trial<'_>) -> Result<()> {
         let wanted = gradient(&values, &marks, smoothing, |row| f64::from(weights[row]));
         trial.check(subject("backward"), &case, &wanted, terms, &|gpu| {
             amid(gpu, [rows, classes], |out| {
-                cross_entropy::backward(gpu, &logits, &words, smoothing, &dloss, false, out)
+                cross_entropy::backward(gpu, &logits, &words, smoothing, Upstream::Each(&dloss), out)
+            })
+        })?;
+        let wanted = gradient(&values, &marks, smoothing, |_| 1.0);
+        trial.check(subject("backward"), &format!("{case}, summed"), &wanted, terms, &|gpu| {
+            amid(gpu, [rows, classes], |out| {
+                cross_entropy::backward(gpu, &logits, &words, smoothing, Upstream::Sum, out)
             })
         })?;
     }
