@@ -16,8 +16,8 @@ pub struct Var {
     graph: u64,
 }
 
-/// Where a walk back begins: at a loss, whose elements' sum is what is differentiated, or at a variable of which one has the
-/// gradient.
+/// Where a walk back begins: at a loss, the sum of whose elements is what is differentiated, or at a variable by which the gradient
+/// is known already.
 #[derive(Clone, Debug)]
 pub struct Start {
     at: Var,
@@ -233,8 +233,9 @@ impl Tape {
         self.walk(start.into(), wanted, None).map(|(gradients, _)| gradients)
     }
 
-    /// Takes a step along the signs of the gradient, as of [`Tape::backward`], with respect to `variable`, and writes what it moves to
-    /// `out`, which has the variable's shape and is not the memory of the step's own tensors. The operation that makes the gradient may take the step as it stores.
+    /// Takes a step along the signs of the gradient, as of [`Tape::backward`], with respect to `variable`, and writes what it
+    /// moves to `out`, which has the variable's shape and is not the memory of the step's own tensors. The operation that makes
+    /// the gradient may take the step as it stores.
     pub fn backward_step(&self, start: impl Into<Start>, variable: Var, step: Step<'_>, out: &Tensor) -> Result<()> {
         let (gradients, is_taken) =
             self.walk(start.into(), &[variable], Some(Move { index: variable.index, step, out }))?;
