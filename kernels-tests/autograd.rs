@@ -18,6 +18,7 @@ use shadegrad::ops::conv2d::Window;
 use shadegrad::ops::dropout::Mask;
 use shadegrad::ops::noise::{self, Source};
 use shadegrad::ops::optimizer::Adam;
+use shadegrad::ops::perturb::Step;
 use shadegrad::ops::reduce::Reduction;
 use shadegrad::ops::tiles::{self, ConvVariant};
 use shadegrad::random::Purpose;
@@ -382,6 +383,17 @@ fn a_walk_may_begin_with_a_gradient_instead_of_a_loss() {
     let given = gpu.tensor([5, 7], &of_the_loss[1]).unwrap();
     assert_eq!(gradients(Start::given(z, given.clone())), of_the_loss);
     assert_eq!(gpu.read(&given).unwrap(), of_the_loss[1], "it is still what it was");
+
+    // At a parameter, whose gradient belongs in its slot; and at what is to be moved itself.
+    let slot = gpu.zeros([5, 7]).unwrap();
+    let parameter = tape.parameter(&given, &slot);
+    tape.backward(Start::given(parameter, given.clone()), &[parameter]).unwrap();
+    assert_eq!(gpu.read(&slot).unwrap(), of_the_loss[1]);
+    let (pixels, moved) = (gpu.filled([5, 7], 0.5).unwrap(), gpu.zeros([5, 7]).unwrap());
+    let step = Step { x: &pixels, length: 0.25, ball: None };
+    tape.backward_step(Start::given(z, given.clone()), z, step, &moved).unwrap();
+    let along: Vec<f32> = of_the_loss[1].iter().map(|slope| 0.5 + 0.25 * slope.signum()).collect();
+    assert_eq!(gpu.read(&moved).unwrap(), along);
 
     let flat = given.reshape([35]).unwrap();
     refused(tape.backward(Start::given(z, flat), &[x]), &["backward", "to begin with", "[35]", "[5, 7]"]);

@@ -111,6 +111,11 @@ fn kernels_that_a_software_driver_has_not_kept_are_translated_side_by_side() {
     assert!(seconds("as_found_seconds") > seconds("open_seconds"), "{first}");
     // The second device finds what all of them translated.
     assert!(!translates || seconds("again_seconds") < seconds("as_found_seconds"), "{first}");
+    // A process of its own finds nothing whatever the one before it compiled, and the next one what it left.
+    let start = &first["of_a_process"];
+    let [cold, warm] = ["cold_seconds", "warm_seconds"].map(|key| start[key].as_f64().unwrap());
+    assert!(warm > 0.0 && (!translates || cold > warm), "{start}");
+    assert_eq!(report["precision"], "f32");
 }
 
 #[test]
@@ -191,5 +196,6 @@ fn the_program_lists_and_prints_kernels() {
     refused(&["bench", "matmul", "--size", "4"], &["--size", "--ladder"]);
     refused(&["bench", "train", "--model", "resnet"], &["no model 'resnet'"]);
     refused(&["profile", "attack", "--model", "ae3"], &["classifier"]);
+    refused(&["bench", "train", "--first-step", "nowhere"], &["--first-step"]);
     refused(&["bench"], &["SUITE"]);
 }

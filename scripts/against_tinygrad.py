@@ -7,7 +7,8 @@
 Needs Python with tinygrad and numpy, and Dawn's library (the package dawn-python has one). The two take turns, and the
 first round of each warms up: tinygrad writes and captures its kernels there (TinyJit), which takes it up to two minutes.
 To tinygrad's advantage it trains on one batch that stays where it is, while we gather another for every step. It searches
-no kernels (BEAM), as we run no tuner.
+no kernels (BEAM), and we run no tuner (a table that `bench --tune` kept is followed, and said). Where there are several adapters,
+let both see one: VK_DRIVER_FILES names a driver's file to the Vulkan loader.
 """
 import time
 
@@ -98,7 +99,9 @@ def main():
     parser = turns.arguments(__doc__, list(MODELS))
     parser.add_argument("--peer-steps", type=int, help="steps a round of tinygrad's, at least 3 (default: as many as ours)")
     options = parser.parse_args()
-    steps = options.peer_steps or options.steps
+    if Device.DEFAULT != "WEBGPU":
+        parser.error(f"tinygrad's device is {Device.DEFAULT}: set DEV=WEBGPU, and WEBGPU_PATH to Dawn's library")
+    steps = options.steps if options.peer_steps is None else options.peer_steps
     if steps < 3:
         parser.error("a round of tinygrad's needs at least 3 steps: two capture the step")
     print(f"tinygrad on {Device.DEFAULT}")

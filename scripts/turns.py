@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 
 RECORD_BYTES = 1 + 3072  # CIFAR-10's: a label, then the pixels
+PICTURES = 20_000  # that `shapes` trains on
 
 
 def arguments(description, models):
@@ -22,9 +23,18 @@ def arguments(description, models):
 
 def ours(options, folder, steps):
     """Images a second of our training, and the adapter it ran on."""
+    epochs = steps * options.batch // PICTURES + 2  # room for them all: an epoch's last batch is smaller
     command = [options.shadegrad, "train", "--model", options.model, "--data", "shapes", "--batch", str(options.batch),
-               "--epochs", "1", "--steps", str(steps), "--out", os.path.join(folder, "run"), "--json"]
-    result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+               "--epochs", str(epochs), "--steps", str(steps), "--out", os.path.join(folder, "run"), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
+    for line in done.stderr.splitlines():
+        if line.startswith("kernels: tuned"):
+            print(line)  # a table that 'bench --tune' kept: it is followed, and shown
+    result = json.loads(done.stdout)
+    if result["steps"] != steps:
+        raise SystemExit(f"{result['steps']} steps were run rather than {steps}")
     return result["images_per_second"], result["adapter"]
 
 
@@ -34,7 +44,7 @@ def compare(options, peer_name, make_peer, peer_steps=None):
     `make_peer(records)` takes the first file of the `shapes` pictures, as bytes in CIFAR-10's layout, and returns what
     trains so many steps and says how many images a second that were. Returns nothing.
     """
-    peer_steps = peer_steps or options.steps
+    peer_steps = options.steps if peer_steps is None else peer_steps
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([options.shadegrad, "data", "--out", os.path.join(folder, "data")], check=True, stdout=subprocess.DEVNULL)
         with open(os.path.join(folder, "data", "data_batch_1.bin"), "rb") as file:

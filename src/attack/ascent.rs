@@ -60,19 +60,19 @@ impl Ascent {
         })
     }
 
-    /// From `start`, along the signs of the gradient of what `slope` makes of the logits.
+    /// From `start`, along the signs of the gradient of what `begin` makes of the logits.
     fn climb(
         self,
         gpu: &Gpu,
         network: &Network,
         (x, start): (&Tensor, Tensor),
-        slope: impl Fn(&Tape, Var) -> Result<Start>,
+        begin: impl Fn(&Tape, Var) -> Result<Start>,
     ) -> Result<Tensor> {
         let (length, ball) = (self.step_size as f32, Some(Ball { centre: x, eps: self.eps as f32 }));
         let mut at = start;
         for _ in 0..self.steps {
             let moved = gpu.empty(x.shape())?;
-            step_along_signs(gpu, (network, Mode::Evaluation), &slope, Step { x: &at, length, ball }, &moved)?;
+            step_along_signs(gpu, (network, Mode::Evaluation), &begin, Step { x: &at, length, ball }, &moved)?;
             at = moved;
         }
         Ok(at)

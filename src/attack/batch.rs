@@ -176,9 +176,9 @@ impl Batch<'_> {
     /// A step along the signs of the gradient at its pixels, in the run's mode.
     pub(super) fn step(&self, aim: &Aim, step: Step<'_>) -> GpuResult<Tensor> {
         let Attacker { gpu, network, .. } = *self.attacker;
-        let start = |tape: &Tape, logits| tape.cross_entropy_start(logits, &aim.labels, 0.0);
+        let begin = |tape: &Tape, logits| tape.cross_entropy_start(logits, &aim.labels, 0.0);
         let moved = gpu.empty(step.x.shape())?;
-        step_along_signs(gpu, (network, self.attacker.mode(self.first)), start, step, &moved)?;
+        step_along_signs(gpu, (network, self.attacker.mode(self.first)), begin, step, &moved)?;
         self.attacker.settle()?;
         Ok(moved)
     }

@@ -140,22 +140,22 @@ pub fn input_gradient(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, 
     slope(&tape, tape.cross_entropy_start(logits, labels, 0.0)?, input)
 }
 
-/// Takes a step along the signs of the gradient by its pixels of what `start` makes of the logits, and writes what it moves to
+/// Takes a step along the signs of the gradient by its pixels of what `begin` makes of the logits, and writes what it moves to
 /// `out`. The gradient is that by the normalised pixels, which has the same signs: it saves a pass over them.
 fn step_along_signs(
     gpu: &Gpu,
     (network, mode): (&Network, Mode),
-    start: impl FnOnce(&Tape, Var) -> GpuResult<Start>,
+    begin: impl FnOnce(&Tape, Var) -> GpuResult<Start>,
     step: Step<'_>,
     out: &Tensor,
 ) -> GpuResult<()> {
     let tape = Tape::new(gpu);
     let (bound, input) = (network.bind(&tape)?, network.normalized(&tape, tape.leaf(step.x))?);
     let logits = network.forward_normalized(&tape, &bound, input, mode)?;
-    tape.backward_step(start(&tape, logits)?, input, step, out)
+    tape.backward_step(begin(&tape, logits)?, input, step, out)
 }
 
-/// The gradient by `input`.
+/// The gradient by `input`, from a loss on (summed), or from where one is known.
 fn slope(tape: &Tape, start: impl Into<Start>, input: Var) -> GpuResult<Tensor> {
     let found = tape.backward(start, &[input])?.of(input).cloned();
     found.ok_or_else(|| GpuError::operand("attack", "the loss does not depend on the pixels"))
@@ -164,9 +164,9 @@ fn slope(tape: &Tape, start: impl Into<Start>, input: Var) -> GpuResult<Tensor> 
 /// FGSM away from the labels, unchecked and without a copy to the host, for adversarial training: the model is in
 /// evaluation mode; the pictures are written to `out`, which has the shape of `x` and is not its memory.
 pub fn fgsm_into(gpu: &Gpu, network: &Network, x: &Tensor, labels: &Words, eps: f64, out: &Tensor) -> GpuResult<()> {
-    let start = |tape: &Tape, logits| tape.cross_entropy_start(logits, labels, 0.0);
+    let begin = |tape: &Tape, logits| tape.cross_entropy_start(logits, labels, 0.0);
     let step = Step { x, length: eps as f32, ball: None };
-    step_along_signs(gpu, (network, Mode::Evaluation), start, step, out)
+    step_along_signs(gpu, (network, Mode::Evaluation), begin, step, out)
 }
 
 /// The logits of `x` in evaluation mode, row after row. They may be anything: [`Batch::logits_of`] checks them.

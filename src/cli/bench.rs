@@ -1,6 +1,7 @@
 //! `shadegrad bench`.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 
@@ -11,12 +12,13 @@ use crate::lab::bench::{self, Budget, KernelRow, Options, Report};
 
 use super::{Device, output};
 
+mod first_step;
 mod table;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to measure
-    #[arg(value_enum, required_unless_present_any = ["ladder", "tune"])]
+    #[arg(value_enum, required_unless_present_any = ["ladder", "tune", "first_step"])]
     suite: Option<Suite>,
     /// Climb a ladder instead: every kernel that computes this, from the naive one up
     #[arg(long, value_enum, conflicts_with = "suite")]
@@ -43,6 +45,10 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Take one training step, say so and end: what 'bench train' starts to time a process's first step, with a folder for what the
+    /// driver compiles
+    #[arg(long, hide = true, value_name = "DIR", conflicts_with_all = ["suite", "ladder", "tune"])]
+    first_step: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -92,6 +98,9 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if let Some(model) = &args.model {
         crate::models::architecture(model)?;
     }
+    if let Some(folder) = &args.first_step {
+        return first_step::take(device, folder);
+    }
     let gpu = device.open(args.json)?;
     let spinner = spinner();
     let mut watch = |what: &str| spinner.set_message(what.to_owned());
@@ -122,7 +131,11 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
         return Ok(());
     }
     let suite = args.suite.map_or(bench::Suite::All, Suite::measured);
-    let report = bench::run(&gpu, suite, &options, (&command, device.adapter.clone()), &mut watch)?;
+    let mut report = bench::run(&gpu, suite, &options, (&command, device.adapter.clone()), &mut watch)?;
+    if let Some(first) = &mut report.first_step {
+        watch("a process's first step");
+        first.of_a_process = Some(first_step::measure(device)?);
+    }
     spinner.finish_and_clear();
     if args.json {
         return output::json(&report);

@@ -1,5 +1,6 @@
 //! The device of a command: which adapter, and which of its kernels are not to be trusted.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::files;
@@ -52,7 +53,12 @@ impl Device {
 
     /// Opens the device and names it: every command's first line. Variants that failed the self-test on it are not used.
     pub fn open(&self, json: bool) -> Result<Gpu, LabError> {
-        let gpu = self.open_unchecked(json)?;
+        self.open_with(json, kept::folder())
+    }
+
+    /// The same, with compiled pipelines in a folder that the caller chooses.
+    pub fn open_with(&self, json: bool, pipelines: Option<PathBuf>) -> Result<Gpu, LabError> {
+        let gpu = self.open_named(json, pipelines)?;
         self.trust(&gpu)?;
         match &self.kernels {
             Some(path) => repeat(&gpu, path)?,
@@ -63,9 +69,26 @@ impl Device {
 
     /// The same for a command that computes nothing.
     pub fn open_unchecked(&self, json: bool) -> Result<Gpu, LabError> {
-        let gpu = Gpu::open(&GpuOptions { pipelines: kept::folder(), ..self.options() })?;
+        self.open_named(json, kept::folder())
+    }
+
+    fn open_named(&self, json: bool, pipelines: Option<PathBuf>) -> Result<Gpu, LabError> {
+        let gpu = Gpu::open(&GpuOptions { pipelines, ..self.options() })?;
         output::adapter(gpu.adapter(), json);
         Ok(gpu)
+    }
+
+    /// The command line that says the same to another process.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--precision".into(), self.options().precision.name().into()];
+        if let Some(adapter) = &self.adapter {
+            words.extend(["--adapter".into(), adapter.into()]);
+        }
+        if let Some(kernels) = &self.kernels {
+            words.extend(["--kernels".into(), kernels.into()]);
+        }
+        words.extend(self.allow_failed_kernels.then(|| "--allow-failed-kernels".into()));
+        words
     }
 
     /// Keeps the device from kernels that failed.

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use crate::files;
+use crate::gpu::AdapterSummary;
 use crate::lab::LabError;
 use crate::lab::profile::{Profile, Settings, profile};
 use crate::lab::workload::{Kind, default_batch};
+use crate::ops::choices;
 
 use super::{Device, output};
 
@@ -36,6 +38,23 @@ enum Step {
     Attack,
 }
 
+/// What --json prints.
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    version: &'static str,
+    command: Vec<String>,
+    adapter: &'a AdapterSummary,
+    precision: &'static str,
+    /// --kernels takes them again.
+    kernel_choices: choices::Table,
+    kind: &'static str,
+    model: &'a str,
+    batch: usize,
+    steps: usize,
+    #[serde(flatten)]
+    profile: &'a Profile,
+}
+
 pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
     if args.steps == 0 {
         return Err(LabError::Usage("--steps must be at least 1".to_owned()));
@@ -55,7 +74,18 @@ pub fn run(args: &Args, device: &Device) -> Result<(), LabError> {
         output::complain(&format!("trace: {} (ui.perfetto.dev opens it)", path.display()));
     }
     if args.json {
-        return output::json(&found);
+        return output::json(&Report {
+            version: env!("CARGO_PKG_VERSION"),
+            command: super::command_line(),
+            adapter: gpu.adapter(),
+            precision: gpu.precision().name(),
+            kernel_choices: choices::record(&gpu)?,
+            kind: kind.name(),
+            model: &settings.model,
+            batch,
+            steps: settings.steps,
+            profile: &found,
+        });
     }
     print(&title, batch, &found);
     Ok(())

@@ -1,4 +1,4 @@
-//! Buffers that are used again: a training step allocates nothing after the first one.
+//! Buffers that are used again: a training step allocates nothing once the first two have.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -43,6 +43,13 @@ pub(super) fn report(report: &Report) {
              shader cache as it was {found}; {:.2} s once more on a new device",
             first.model, first.batch, first.as_found_seconds, first.open_seconds, first.again_seconds
         ));
+        if let Some(start) = first.of_a_process {
+            say(&format!(
+                "the same from the start of a process of its own: {:.2} s cold (the driver's shader cache empty, if it keeps it \
+                 where it is told), {:.2} s warm",
+                start.cold_seconds, start.warm_seconds
+            ));
+        }
     }
     if let Some(host) = &report.host {
         say(&format!(
@@ -116,18 +123,25 @@ pub(super) fn ladder(report: &LadderReport) {
         }
         let length = (row.share_of_ceiling * WIDTH).round().clamp(1.0, WIDTH) as usize;
         say(&format!(
-            "{:<24} |{:<40}| {:>5.1} %  {:>8.2} GFLOP/s  {:>6.2} x  {:>9.3} ms",
+            "{:<24} |{:<40}| {:>5.1} %  {:>8.2} GFLOP/s  {:>6.2} x  {:>9.3} ms  off by {:.0e}",
             rung.file,
             "#".repeat(length),
             100.0 * row.share_of_ceiling,
             row.gflops,
             rung.speedup,
-            row.timing.ms_median
+            row.timing.ms_median,
+            rung.difference
         ));
     }
+    say("off by: the largest difference from the first rung's result, over the largest value there");
     explain(report.rungs.iter().map(|rung| &rung.row));
     for file in &report.missing {
-        say(&format!("{file:<24} is not for this adapter: no subgroups of one fixed size, or it failed 'selftest'"));
+        let why = match (file.ends_with("_coop"), report.precision) {
+            (true, "f32") => "is for --precision f16, on an adapter that has cooperative matrices",
+            (true, _) => "failed 'selftest' on this adapter",
+            (false, _) => "is not for this adapter: no subgroups of one fixed size, or it failed 'selftest'",
+        };
+        say(&format!("{file:<24} {why}"));
     }
     say("\n'shadegrad kernels NAME' prints a rung; shaders/README.md says what each one adds");
 }

@@ -11,6 +11,7 @@ use crate::ops::reduce::{self, Reduction};
 use crate::ops::tiles;
 
 use super::row::Label;
+use super::tune::products;
 use super::{Bench, LabError, random};
 
 fn label(kernel: &'static str, pass: &'static str, shape: impl Into<String>) -> Label {
@@ -23,23 +24,16 @@ fn traffic(tensors: &[&Tensor]) -> Work {
 }
 
 impl Bench<'_> {
-    /// Square products, and those of the linear layers of lenet and lab: forward (weights transposed), the gradient
-    /// of the input, and the gradient of the weights.
+    /// Square products, and those of the models' linear layers.
     pub(super) fn matmul(&mut self) -> Result<(), LabError> {
         let gpu = self.gpu;
-        let fc = |model: &str, features: [usize; 2]| (self.options.batch(model), features[1], features[0]);
-        let layers = [("lenet.fc1", fc("lenet", [400, 120])), ("lab.fc1", fc("lab", [16_384, 256]))];
         let mut cases = Vec::new();
         for size in [512, 1024] {
             cases.push((None, "square", [size, size, size], [false, false]));
         }
-        for (layer, (batch, outputs, inputs)) in layers {
-            if self.options.model.as_deref().is_some_and(|model| !layer.starts_with(&format!("{model}."))) {
-                continue;
-            }
-            cases.push((Some(layer), "forward", [batch, outputs, inputs], [false, true]));
-            cases.push((Some(layer), "backward-data", [batch, inputs, outputs], [false, false]));
-            cases.push((Some(layer), "backward-weights", [outputs, inputs, batch], [true, false]));
+        for model in self.options.models() {
+            let layers = products(model, self.options.batch(model))?;
+            cases.extend(layers.into_iter().map(|(layer, pass, extents, flip)| (Some(layer), pass, extents, flip)));
         }
         for (layer, pass, [m, n, k], flip) in cases {
             let a = random(gpu, 0, if flip[0] { [k, m] } else { [m, k] })?;
@@ -48,7 +42,7 @@ impl Bench<'_> {
             let variant = tiles::matmul_at(gpu, [m, n, k], flip)?;
             let work = Work { flops: 2 * (m * n * k) as u64, bytes: traffic(&[&a, &b, &out]).bytes };
             let row = Label {
-                layer: layer.map(str::to_owned),
+                layer,
                 variant: variant.name().to_owned(),
                 ..label("matmul", pass, format!("{m}x{k} {k}x{n}"))
             };

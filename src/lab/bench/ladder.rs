@@ -42,6 +42,8 @@ pub struct LadderReport {
     pub version: &'static str,
     pub command: Vec<String>,
     pub adapter: AdapterSummary,
+    /// `f32`, or `f16` where products may be of f16.
+    pub precision: &'static str,
     /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
     pub kernel_choices: choices::Table,
     pub ceilings: Ceilings,
@@ -89,6 +91,7 @@ pub fn climb(
         version: env!("CARGO_PKG_VERSION"),
         command: command.to_vec(),
         adapter: gpu.adapter().clone(),
+        precision: gpu.precision().name(),
         kernel_choices: choices::record(gpu)?,
         ceilings,
         rungs,

@@ -27,7 +27,7 @@ pub use ceiling::{Bound, Ceilings};
 pub use clock::{Budget, Timing, time};
 pub use ladder::{Ladder, LadderReport, Rung, climb};
 pub use row::{KernelRow, Report, StepRow};
-pub use start::{FirstStep, Host};
+pub use start::{FirstStep, Host, ProcessStart, take_first_step};
 pub use tune::{TuneReport, Tuned, TunedRow, kept_as, tune};
 
 use row::Label;
@@ -157,6 +157,7 @@ pub fn run(
         version: env!("CARGO_PKG_VERSION"),
         command: command.to_vec(),
         adapter: gpu.adapter().clone(),
+        precision: gpu.precision().name(),
         kernel_choices: choices::record(gpu)?,
         kernel_times_from: if gpu.has_timestamps() { "timestamps" } else { "calls" },
         ceilings,

@@ -68,7 +68,7 @@ pub struct StepRow {
     #[serde(flatten)]
     pub timing: Timing,
     pub dispatches: u64,
-    /// Of an attack: its time as a share of a training step's, measured turn by turn.
+    /// Of an attack: its time as a share of a training step's, measured turn by turn; the processor's time on a software adapter.
     pub share_of_training_step: Option<f64>,
     /// The most bytes that buffers held, those kept for reuse among them, and the most that tensors in use held.
     pub peak_bytes: u64,
@@ -84,6 +84,8 @@ pub struct Report {
     pub version: &'static str,
     pub command: Vec<String>,
     pub adapter: AdapterSummary,
+    /// `f32`, or `f16` where products may be of f16.
+    pub precision: &'static str,
     /// Which kernel variants computed, and their tiles where those were tuned; `--kernels` takes them again.
     pub kernel_choices: choices::Table,
     /// `timestamps` (the device's own clock, sums over dispatches) or `calls` (from the call to the end of the wait).

@@ -24,29 +24,49 @@ pub struct FirstStep {
     pub open_seconds: f64,
     /// Devices on which a software driver translated the kernels side by side, as found and again.
     pub translating_devices: [usize; 2],
+    /// The same in processes of their own, from their start on, where the caller has measured that.
+    pub of_a_process: Option<ProcessStart>,
+}
+
+/// From a process's start to the end of its first step.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ProcessStart {
+    /// The driver's folder for what it compiled being empty, if the driver keeps it where it is told.
+    pub cold_seconds: f64,
+    /// What the first process compiled being there.
+    pub warm_seconds: f64,
+}
+
+const MODEL: &str = "lenet";
+const BATCH: usize = 64;
+
+/// Takes a first step on a fresh device as 'train' does, and waits for it. On how many devices a software driver translated
+/// kernels.
+pub fn take_first_step(gpu: &Gpu) -> Result<usize, LabError> {
+    let rehearsal = gpu.rehearsal();
+    Workload::new(&rehearsal, Kind::Train, MODEL, BATCH)?.step()?;
+    let translating = gpu.prepare(&rehearsal)?;
+    Workload::new(gpu, Kind::Train, MODEL, BATCH)?.step()?;
+    gpu.wait()?;
+    Ok(translating)
 }
 
 /// Measures it twice, each time on a device of its own.
 pub(super) fn first_step(like: &Gpu, adapter: Option<String>) -> Result<FirstStep, LabError> {
-    let (model, batch) = ("lenet", 64);
     let options = GpuOptions { adapter, precision: like.precision(), ..GpuOptions::default() };
     let once = || -> Result<([f64; 2], usize), LabError> {
         let begun = Instant::now();
         let gpu = Gpu::open(&options)?;
         gpu.choose_like(like);
         let opened = begun.elapsed().as_secs_f64();
-        // As 'train' begins.
-        let rehearsal = gpu.rehearsal();
-        Workload::new(&rehearsal, Kind::Train, model, batch)?.step()?;
-        let translating = gpu.prepare(&rehearsal)?;
-        Workload::new(&gpu, Kind::Train, model, batch)?.step()?;
-        gpu.wait()?;
+        let translating = take_first_step(&gpu)?;
         Ok(([opened, begun.elapsed().as_secs_f64()], translating))
     };
     let ([open_seconds, as_found_seconds], found) = once()?;
     let ([_, again_seconds], again) = once()?;
     let translating_devices = [found, again];
-    Ok(FirstStep { model, batch, as_found_seconds, again_seconds, open_seconds, translating_devices })
+    let (model, batch, of_a_process) = (MODEL, BATCH, None);
+    Ok(FirstStep { model, batch, as_found_seconds, again_seconds, open_seconds, translating_devices, of_a_process })
 }
 
 /// What the program itself does for each dispatch: shape checks, the tape, recording and submitting.
@@ -63,7 +83,7 @@ pub struct Host {
 
 /// Measures it on lenet at batch 64.
 pub(super) fn host(gpu: &Gpu) -> Result<Host, LabError> {
-    let (model, batch) = ("lenet", 64);
+    let (model, batch) = (MODEL, BATCH);
     let mut workload = Workload::new(gpu, Kind::Train, model, batch)?;
     let mut steps = Vec::new();
     let mut dispatches = 0;

@@ -112,7 +112,8 @@ fn rows(gpu: &Gpu, options: &Options, watch: &mut dyn FnMut(&str)) -> Result<(Ve
                 rows.extend(row);
             }
         }
-        for (layer, problem, [m, n, k], flip) in products(model, options.batch(model))? {
+        for (layer, pass, [m, n, k], flip) in products(model, options.batch(model))? {
+            let (layer, problem) = (format!("{layer} {pass}"), choices::product(m, n, k, flip[0], flip[1]));
             watch(&layer);
             let a = random(gpu, 0, if flip[0] { [k, m] } else { [m, k] })?;
             let b = random(gpu, 1, if flip[1] { [n, k] } else { [k, n] })?;
@@ -181,10 +182,11 @@ fn convolutions(gpu: &Gpu, problem: Problem, padding: usize) -> Result<Vec<Choic
     Ok(found)
 }
 
-/// A product of a linear layer: layer and pass, problem, extents, and which operands lie transposed.
-type Product = (String, Problem, [usize; 3], [bool; 2]);
+/// A product of a linear layer: the layer, the pass, extents, and which operands lie transposed.
+type Product = (String, &'static str, [usize; 3], [bool; 2]);
 
-fn products(model: &str, batch: usize) -> Result<Vec<Product>, LabError> {
+/// The products of a model's linear layers: forward (weights transposed), the gradient of the input, and that of the weights.
+pub(super) fn products(model: &str, batch: usize) -> Result<Vec<Product>, LabError> {
     let mut found = Vec::new();
     for layer in &models::architecture(model)?.layers {
         let Layer::Linear { name, features: [inputs, outputs], .. } = layer else { continue };
@@ -194,8 +196,7 @@ fn products(model: &str, batch: usize) -> Result<Vec<Product>, LabError> {
             ("backward-data", [batch, inputs, outputs], [false, false]),
             ("backward-weights", [outputs, inputs, batch], [true, false]),
         ] {
-            let problem = choices::product(m, n, k, flip[0], flip[1]);
-            found.push((format!("{model}.{name} {pass}"), problem, [m, n, k], flip));
+            found.push((format!("{model}.{name}"), pass, [m, n, k], flip));
         }
     }
     Ok(found)
