@@ -158,6 +158,14 @@ fn a_profile_names_the_kernels_of_a_step() {
     assert!(!has(&attack, "conv2d_backward_weights"));
     let shares: f64 = train.kernels.iter().map(|row| row.share).sum();
     assert!((shares - 1.0).abs() < 1e-9 && train.kernel_milliseconds > 0.0 && train.gap_milliseconds >= 0.0);
+
+    // The program says besides what it would take to repeat it.
+    let line = ["profile", "attack", "--model", "lenet", "--batch", "4", "--steps", "1", "--json"];
+    let printed: Value = serde_json::from_str(&succeed(&line)).unwrap();
+    let said = ["kind", "model", "precision"].map(|key| printed[key].as_str().unwrap());
+    assert_eq!((said, printed["batch"].as_u64()), (["attack", "lenet", "f32"], Some(4)));
+    assert!(printed["adapter"]["name"].is_string() && printed["kernel_choices"]["conv2d"].is_string());
+    assert!(!printed["kernels"].as_array().unwrap().is_empty());
     let trace = train.trace("test");
     let events = trace["traceEvents"].as_array().unwrap();
     let complete = events.iter().filter(|event| event["ph"] == "X").count();
