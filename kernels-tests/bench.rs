@@ -111,7 +111,7 @@ fn kernels_that_a_software_driver_has_not_kept_are_translated_side_by_side() {
     assert!(seconds("as_found_seconds") > seconds("open_seconds"), "{first}");
     // The second device finds what all of them translated.
     assert!(!translates || seconds("again_seconds") < seconds("as_found_seconds"), "{first}");
-    // A process of its own finds nothing whatever the one before it compiled, and the next one what it left.
+    // A process of its own finds nothing, whatever was compiled before it; and the next one what it left.
     let start = &first["of_a_process"];
     let [cold, warm] = ["cold_seconds", "warm_seconds"].map(|key| start[key].as_f64().unwrap());
     assert!(warm > 0.0 && (!translates || cold > warm), "{start}");
