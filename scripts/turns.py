@@ -42,7 +42,7 @@ def compare(options, peer_name, make_peer, peer_steps=None):
     """One round of each to warm up, then `--rounds` of each by turns; prints medians and the rounds' ratios.
 
     `make_peer(records)` takes the first file of the `shapes` pictures, as bytes in CIFAR-10's layout, and returns what
-    trains so many steps and says how many images a second that were. Returns nothing.
+    trains so many steps and says how many images a second that were.
     """
     peer_steps = options.steps if peer_steps is None else peer_steps
     with tempfile.TemporaryDirectory() as folder:
